@@ -1,0 +1,83 @@
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/result.h"
+#include "base/rng.h"
+#include "base/text.h"
+
+namespace sluice {
+namespace {
+
+TEST(ErrorTable, EveryCodeHasAUsableRow) {
+  std::set<std::string_view> names;
+  for (const CodeInfo& row : AllCodes()) {
+    EXPECT_TRUE(names.insert(row.name).second) << row.name;
+    EXPECT_GE(row.http_status, 400);
+    EXPECT_LT(row.http_status, 600);
+    EXPECT_FALSE(row.help.empty());
+    EXPECT_EQ(Info(row.code).name, row.name);
+    EXPECT_EQ(CodeFromHttp(row.http_status), row.code);
+  }
+  EXPECT_EQ(CodeFromHttp(418), Code::kInvalidArgument);
+  EXPECT_EQ(CodeFromHttp(599), Code::kInternal);
+}
+
+TEST(Rng, SameSeedSameNumbersAndBelowIsInRange) {
+  Rng a(7), b(7), c(8);
+  EXPECT_EQ(a(), b());
+  EXPECT_NE(a(), c());
+  std::array<int, 5> seen{};
+  for (int i = 0; i < 5000; ++i) ++seen[a.Below(5)];
+  for (int n : seen) EXPECT_NEAR(n, 1000, 150);
+}
+
+TEST(Rng, UuidHasVersionAndVariant) {
+  Rng rng(1);
+  const std::string id = MakeUuid(rng);
+  ASSERT_EQ(id.size(), 36u);
+  EXPECT_EQ(id[14], '4');
+  EXPECT_NE(std::string("89ab").find(id[19]), std::string::npos);
+  EXPECT_NE(id, MakeUuid(rng));
+}
+
+TEST(Text, NearestNameFindsTyposAndRefusesStrangers) {
+  const std::vector<std::string> known = {"max_tokens", "temperature", "top_p"};
+  EXPECT_EQ(DidYouMean("max_token", known), "; did you mean 'max_tokens'?");
+  EXPECT_EQ(DidYouMean("Temprature", known), "; did you mean 'temperature'?");
+  EXPECT_EQ(DidYouMean("colour", known), "");
+}
+
+TEST(Text, ParseNumberTakesTheWholeText) {
+  EXPECT_EQ(ParseNumber<int>("42"), 42);
+  EXPECT_EQ(ParseNumber<int>("-3"), -3);
+  EXPECT_EQ(ParseNumber<int>("42x"), std::nullopt);
+  EXPECT_EQ(ParseNumber<int>(""), std::nullopt);
+  EXPECT_EQ(ParseNumber<uint8_t>("256"), std::nullopt);
+  EXPECT_EQ(ParseNumber<double>("0.5"), 0.5);
+}
+
+TEST(Text, SplitKeepsEmptyPieces) {
+  EXPECT_EQ(Split("a,,b", ','), (std::vector<std::string_view>{"a", "", "b"}));
+  EXPECT_EQ(Split("", ',').size(), 1u);
+}
+
+TEST(Result, FailCarriesCodeMessageAndParam) {
+  const Result<int> result = Fail(Code::kInvalidArgument, "n must be positive", "n");
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().param, "n");
+  EXPECT_EQ(Info(result.error().code).http_status, 400);
+}
+
+TEST(ManualClock, MovesOnlyWhenTold) {
+  ManualClock clock;
+  const TimePoint start = clock.Now();
+  EXPECT_EQ(clock.Now(), start);
+  clock.Advance(FromSeconds(1.5));
+  EXPECT_DOUBLE_EQ(Seconds(clock.Now() - start), 1.5);
+}
+
+}  // namespace
+}  // namespace sluice
