@@ -17,7 +17,7 @@ inline Duration FromSeconds(double s) { return Duration(static_cast<int64_t>(s *
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual TimePoint Now() const = 0;      // monotonic, for durations
+  virtual TimePoint Now() const = 0;       // monotonic, for durations
   virtual double UnixSeconds() const = 0;  // wall clock, for what leaves the process
 };
 

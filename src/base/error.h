@@ -1,5 +1,5 @@
-// Error codes and what each means at every edge. One row a code (error.cc); docs/reference/errors.md is generated from it.
-// Thread rule: immutable after start. Cost: a table lookup.
+// Error codes and what each means at every edge. One row a code (error.cc); docs/reference/errors.md is generated from
+// it. Thread rule: immutable after start. Cost: a table lookup.
 #pragma once
 
 #include <cstdint>
@@ -39,12 +39,12 @@ struct Error {
 
 struct CodeInfo {
   Code code;
-  std::string_view name;         // stable, lower_snake
+  std::string_view name;  // stable, lower_snake
   int http_status;
   std::string_view openai_type;  // "type" in OpenAI's error object, in vLLM's spelling
   int grpc_status;
-  int exit_code;                 // of a command that ends with this error; 2 = the caller's mistake
-  std::string_view help;         // what the reader can do
+  int exit_code;          // of a command that ends with this error; 2 = the caller's mistake
+  std::string_view help;  // what the reader can do
 };
 
 const CodeInfo& Info(Code code);

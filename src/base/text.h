@@ -11,8 +11,8 @@
 
 namespace sluice {
 
-// The known name closest to `name` by edit distance, if it is close enough to be a likely typo (distance at most a third
-// of the length, at least 2). O(known x |name| x |known name|).
+// The known name closest to `name` by edit distance, if it is close enough to be a likely typo (distance at most a
+// third of the length, at least 2). O(known x |name| x |known name|).
 std::optional<std::string_view> NearestName(std::string_view name, std::span<const std::string_view> known);
 
 // "; did you mean 'X'?" or nothing. For the end of an error message.

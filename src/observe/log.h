@@ -1,5 +1,5 @@
-// Log: one line an event on standard error: time, level, module, fixed words, then fields. Text on a terminal, JSON lines
-// when asked for (`--log-format json`). Levels can be set per module at run time. Secrets are never fields.
+// Log: one line an event on standard error: time, level, module, fixed words, then fields. Text on a terminal, JSON
+// lines when asked for (`--log-format json`). Levels can be set per module at run time. Secrets are never fields.
 // Thread rule: any thread. Cost: a disabled level costs one relaxed load; an enabled one formats and writes one line.
 // Usage:  Log(Level::kInfo, "gateway", "request done", {{"request_id", id}, {"status", 200}});
 #pragma once
@@ -19,7 +19,9 @@ enum class Level : uint8_t { kTrace, kDebug, kInfo, kWarn, kError, kOff };
 
 // A named value. Strings are quoted in text when they have spaces; `json` values are written unquoted in JSON output.
 struct Field {
-  struct Json { std::string_view text; };  // already JSON
+  struct Json {
+    std::string_view text;
+  };  // already JSON
   using Value = std::variant<std::string_view, int64_t, uint64_t, double, bool, Json>;
 
   Field(std::string_view n, std::string_view v) : name(n), value(v) {}
@@ -38,8 +40,10 @@ struct Field {
  private:
   template <class I>
   static Value Widen(I v) {
-    if constexpr (std::is_signed_v<I>) return Value(static_cast<int64_t>(v));
-    else return Value(static_cast<uint64_t>(v));
+    if constexpr (std::is_signed_v<I>)
+      return Value(static_cast<int64_t>(v));
+    else
+      return Value(static_cast<uint64_t>(v));
   }
 };
 

@@ -1,6 +1,6 @@
-// Metrics: counters, gauges and histograms in Prometheus' text format. A family has a name, a help text and label names;
-// a series is one combination of label values. Handles are plain pointers to cells: observing costs an add, no lookup.
-// Thread rule: cells are relaxed atomics, any thread may write them; With() and Render() lock the registry.
+// Metrics: counters, gauges and histograms in Prometheus' text format. A family has a name, a help text and label
+// names; a series is one combination of label values. Handles are plain pointers to cells: observing costs an add, no
+// lookup. Thread rule: cells are relaxed atomics, any thread may write them; With() and Render() lock the registry.
 // Limit: a family holds at most kSeriesMax series; further label combinations share one series whose values are "other"
 // and sluice_metrics_series_dropped_total counts them.
 #pragma once
@@ -53,7 +53,8 @@ class Histogram {
   std::atomic<double> sum_{0};
 };
 
-// The kind decides the "# TYPE" line. kCounter families are rendered with their name as given (write "_total" yourself).
+// The kind decides the "# TYPE" line. kCounter families are rendered with their name as given (write "_total"
+// yourself).
 enum class Kind : uint8_t { kCounter, kGauge, kHistogram };
 
 template <class Cell>
@@ -85,7 +86,8 @@ template <class Cell>
 class Family {
  public:
   explicit Family(FamilyData& data) : data_(data) {}
-  // The series with these label values (as many as the family has labels). Lives as long as the registry, unless Removed.
+  // The series with these label values (as many as the family has labels). Lives as long as the registry, unless
+  // Removed.
   Cell& With(std::initializer_list<std::string_view> label_values);
   Cell& With(std::span<const std::string_view> label_values);
   Cell& Get() { return With(std::span<const std::string_view>()); }  // of a family without labels

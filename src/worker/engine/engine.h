@@ -1,6 +1,6 @@
-// Engine: what a worker's HTTP surface needs of an inference engine. llama/ implements it on llama.cpp, in its own thread
-// with continuous batching; other engines (a timing model, an echo) implement the same contract.
-// Thread rule: every method may be called from any thread. Listener calls come from the engine's thread and must not block.
+// Engine: what a worker's HTTP surface needs of an inference engine. llama/ implements it on llama.cpp, in its own
+// thread with continuous batching; other engines (a timing model, an echo) implement the same contract. Thread rule:
+// every method may be called from any thread. Listener calls come from the engine's thread and must not block.
 // Ownership: the engine holds a shared_ptr to each listener until that request's last output or Abort().
 // Cost: Submit is O(prompt) (a copy and block hashes).
 #pragma once
@@ -48,7 +48,8 @@ struct GenerateRequest {
   int logprobs = -1;         // -1: none; n: the sampled token's and the n most likely ones'
   int prompt_logprobs = -1;  // as above, for each prompt token but the first
   std::string grammar;       // GBNF; empty: free text. An invalid one fails Submit with kInvalidArgument
-  // With a lazy grammar the text is free until one of `grammar_triggers` has been generated; from there the grammar holds.
+  // With a lazy grammar the text is free until one of `grammar_triggers` has been generated; from there the grammar
+  // holds.
   bool grammar_lazy = false;
   std::vector<std::string> grammar_triggers;
   std::string cache_salt;  // requests with different salts never share blocks
@@ -75,17 +76,17 @@ struct RequestUsage {
   int completion_tokens = 0;  // so far
 };
 
-// One step's news of one request. Text is whole UTF-8 and never contains a part of a stop string that was matched; it may
-// lag behind the tokens while a character or a possible stop string is incomplete.
+// One step's news of one request. Text is whole UTF-8 and never contains a part of a stop string that was matched; it
+// may lag behind the tokens while a character or a possible stop string is incomplete.
 struct Output {
   std::string text;
   std::vector<TokenId> tokens;
-  std::vector<TokenLogprob> logprobs;  // one per token when asked for
+  std::vector<TokenLogprob> logprobs;                        // one per token when asked for
   std::vector<std::optional<TokenLogprob>> prompt_logprobs;  // with the first output, when asked for; [0] is empty
   FinishReason finish = FinishReason::kNone;
-  std::optional<std::string> stop_reason;       // the stop string that matched
-  std::optional<TokenId> stop_token;            // the stop_token_ids member that matched
-  std::optional<Error> error;                   // with kError
+  std::optional<std::string> stop_reason;  // the stop string that matched
+  std::optional<TokenId> stop_token;       // the stop_token_ids member that matched
+  std::optional<Error> error;              // with kError
   RequestUsage usage;
 };
 
@@ -103,15 +104,15 @@ struct LoraModule {
 };
 
 struct ModelInfo {
-  std::string name;           // first served name
+  std::string name;  // first served name
   std::string path;
-  int max_model_len = 0;      // tokens, prompt + answer
-  int block_size = 16;        // tokens
-  int num_blocks = 0;         // KV capacity in blocks
+  int max_model_len = 0;  // tokens, prompt + answer
+  int block_size = 16;    // tokens
+  int num_blocks = 0;     // KV capacity in blocks
   int vocab_size = 0;
   int embedding_size = 0;
   TokenId eos = -1;
-  std::string fingerprint;    // of the model file; stable between restarts
+  std::string fingerprint;  // of the model file; stable between restarts
   std::vector<LoraModule> loras;
 };
 
@@ -142,8 +143,8 @@ class Engine {
   // The model's own chat template (Jinja), or the one given at start. Empty when the model has none.
   virtual const std::string& ChatTemplate() const = 0;
 
-  // Accepts a request into the waiting queue. kResourceExhausted when the queue is full; kInvalidArgument for a prompt that
-  // can never fit, a bad token id or a bad grammar; kUnavailable while draining or after the engine has died.
+  // Accepts a request into the waiting queue. kResourceExhausted when the queue is full; kInvalidArgument for a prompt
+  // that can never fit, a bad token id or a bad grammar; kUnavailable while draining or after the engine has died.
   virtual Status Submit(GenerateRequest request, std::shared_ptr<Listener> listener) = 0;
   // Ends a request; its listener gets no further call after the next step. Unknown ids are ignored.
   virtual void Abort(std::string_view request_id) = 0;
