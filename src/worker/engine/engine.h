@@ -16,10 +16,11 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "tokenize/tokenizer.h"
 
 namespace sluice::worker {
 
-using TokenId = int32_t;
+using tokenize::TokenId;
 
 // Sampling in vLLM's terms and with vLLM's defaults. Ranges are checked by the HTTP surface (openai/), not here.
 struct Sampling {
@@ -125,21 +126,11 @@ struct EngineStats {
   uint64_t preemptions = 0;
 };
 
-class Tokenizer {
- public:
-  virtual ~Tokenizer() = default;
-  // Token ids of `text`; special tokens in the text ("<|im_start|>") are recognised when `parse_special`.
-  virtual std::vector<TokenId> Encode(std::string_view text, bool add_special, bool parse_special) const = 0;
-  virtual std::string Decode(const std::vector<TokenId>& tokens, bool skip_special) const = 0;
-  // The bytes of one token, not necessarily whole UTF-8.
-  virtual std::string Piece(TokenId token, bool special) const = 0;
-};
-
 class Engine {
  public:
   virtual ~Engine() = default;
   virtual const ModelInfo& Model() const = 0;
-  virtual const Tokenizer& Tokens() const = 0;
+  virtual const tokenize::Tokenizer& Tokens() const = 0;
   // The model's own chat template (Jinja), or the one given at start. Empty when the model has none.
   virtual const std::string& ChatTemplate() const = 0;
 
