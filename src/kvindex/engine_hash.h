@@ -39,10 +39,12 @@ struct ExtraKeys {
 
 class EngineHash {
  public:
-  // `seed`: vLLM's PYTHONHASHSEED; without it sha256 kinds use the constant "vllm-none-hash" and xxhash kinds need a
-  // value that the process drew itself.
+  // `seed`: vLLM's PYTHONHASHSEED. Without it sha256 kinds use the constant "vllm-none-hash", so that replicas agree,
+  // and xxhash kinds a value drawn here, so that nobody outside can make blocks collide.
   EngineHash(HashAlgorithm algorithm, std::optional<std::string> seed);
   const BlockDigest& Root() const { return root_; }
+  // The digest of one full block behind `parent` (Root() for a prompt's first). The caller sets extra.cache_salt for a
+  // first block only.
   BlockDigest Next(const BlockDigest& parent, std::span<const int32_t> tokens, const ExtraKeys& extra) const;
 
  private:

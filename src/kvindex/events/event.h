@@ -18,8 +18,10 @@ struct BlockStored {
   std::optional<BlockDigest> parent_block_hash;  // none for a chain's first block
   std::vector<int32_t> token_ids;
   int block_size = 16;
+  int lora_id = 0;         // the engine's own number for the adapter, from 1; 0: none
   std::string lora_name;   // empty: none
-  std::string cache_salt;  // published as extra_keys of the block it belongs to; empty: none
+  std::string cache_salt;  // published as an extra key of a prompt's first block (no parent); empty: none
+  std::string session_id;  // the request's; empty: none
 };
 struct BlockRemoved {
   std::vector<BlockDigest> block_hashes;
