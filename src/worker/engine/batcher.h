@@ -25,6 +25,7 @@ struct BatchEntry {
   bool all_logits = false;  // every token needs its logits (prompt_logprobs), not only the last
   int num_tokens = 0;       // prompt and answer so far
   std::vector<kvindex::BlockDigest> chain;  // digests of the full blocks of these tokens
+  void* owner = nullptr;  // the caller's
 
   enum class State : uint8_t { kIdle, kWaiting, kRunning };
   State state = State::kIdle;

@@ -129,9 +129,15 @@ bool BlockPool::Register(BlockId block, const kvindex::BlockDigest& digest, int 
   return true;
 }
 
+void BlockPool::ForgetIdle() {
+  for (BlockId id = 0; id < options_.num_blocks; ++id) {
+    if (blocks_[id].users == 0) Forget(id);
+  }
+}
+
 bool BlockPool::Reset() {
   if (free_count_ != options_.num_blocks) return false;
-  for (BlockId id = 0; id < options_.num_blocks; ++id) Forget(id);
+  ForgetIdle();
   return true;
 }
 

@@ -52,6 +52,8 @@ class BlockPool {
   // not cached: caching is off, the same content is cached already, or no room at this depth could be made.
   bool Register(BlockId block, const kvindex::BlockDigest& digest, int depth);
 
+  // Forgets the cached content of blocks that nobody uses.
+  void ForgetIdle();
   // Forgets all cached content. False, and nothing changes, while any block is in use.
   bool Reset();
 
