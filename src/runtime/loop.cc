@@ -12,38 +12,66 @@
 
 namespace sluice::runtime {
 
-// Root drives a spawned task and frees itself when the task ends. The loop keeps all roots in a list so that it can
+// Root drives a spawned task and frees itself when the task ends. The scope keeps its roots in a list so that it can
 // destroy the ones that are still suspended when it goes away.
-struct Loop::Root {
-  struct promise_type : Loop::RootLink {
-    promise_type(Loop& l, Task<>&) : loop(l) {
-      next = &loop.root_list_;
-      previous = loop.root_list_.previous;
+struct TaskScope::Root {
+  struct promise_type : TaskScope::Link {
+    promise_type(TaskScope& s, Task<>&) : scope(s) {
+      next = &scope.list_;
+      previous = scope.list_.previous;
       previous->next = this;
       next->previous = this;
-      ++loop.roots_;
+      ++scope.size_;
     }
     ~promise_type() {
+      if (!started) internal::CancelResume(scope.loop_, std::coroutine_handle<promise_type>::from_promise(*this));
       previous->next = next;
       next->previous = previous;
-      --loop.roots_;
+      --scope.size_;
     }
     static void* operator new(size_t bytes) { return AllocateFrame(bytes); }
     static void operator delete(void* frame, size_t bytes) noexcept { FreeFrame(frame, bytes); }
+    struct Start {
+      promise_type& promise;
+      bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<>) const noexcept {}
+      void await_resume() const noexcept { promise.started = true; }
+    };
     Root get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_always initial_suspend() noexcept { return {}; }
+    Start initial_suspend() noexcept { return {*this}; }
     std::suspend_never final_suspend() noexcept { return {}; }
     void return_void() noexcept {}
     [[noreturn]] void unhandled_exception() noexcept { std::terminate(); }
-    Loop& loop;
+    TaskScope& scope;
+    bool started = false;
   };
   std::coroutine_handle<promise_type> handle;
 
-  static Root Drive(Loop& /*loop: for the promise*/, Task<> task) { co_await std::move(task); }
+  static Root Drive(TaskScope& /*scope: for the promise*/, Task<> task) { co_await std::move(task); }
 };
+
+void TaskScope::Spawn(Task<> task) {
+  const Root root = Root::Drive(*this, std::move(task));
+  internal::ScheduleResume(loop_, root.handle);
+}
+
+void TaskScope::CancelAll() {
+  while (list_.next != &list_) {
+    auto& promise = *static_cast<Root::promise_type*>(list_.next);
+    std::coroutine_handle<Root::promise_type>::from_promise(promise).destroy();
+  }
+}
 
 namespace internal {
 void ScheduleResume(Loop& loop, std::coroutine_handle<> handle) { loop.ready_.push_back(handle); }
+
+void CancelResume(Loop& loop, std::coroutine_handle<> handle) {
+  for (auto* list : {&loop.ready_, &loop.running_}) {
+    for (auto& scheduled : *list) {
+      if (scheduled == handle) scheduled = std::noop_coroutine();
+    }
+  }
+}
 }  // namespace internal
 
 Loop::Loop(ManualClock* virtual_time)
@@ -59,10 +87,7 @@ Loop::Loop(ManualClock* virtual_time)
 }
 
 Loop::~Loop() {
-  while (root_list_.next != &root_list_) {
-    auto& promise = *static_cast<Root::promise_type*>(root_list_.next);
-    std::coroutine_handle<Root::promise_type>::from_promise(promise).destroy();
-  }
+  scope_.CancelAll();
   retired_.clear();
   close(wake_fd_);
   close(epoll_fd_);
@@ -104,11 +129,6 @@ void Loop::Post(std::function<void()> fn) {
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof one);
   }
-}
-
-void Loop::Spawn(Task<> task) {
-  const Root root = Root::Drive(*this, std::move(task));
-  ready_.push_back(root.handle);
 }
 
 int Loop::SleepMs() const {
@@ -286,6 +306,7 @@ void Descriptor::OnEvents(uint32_t events) {
       unwanted |= EPOLLIN;
     }
   }
+  if (!open_) return;  // a waiter closed it
   const uint32_t wanted = interest_ & ~unwanted;
   if (wanted != interest_) SetInterest(wanted);
   if (broken && !readable.has_waiter() && !writable.has_waiter() && !parked_) {

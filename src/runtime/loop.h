@@ -23,6 +23,29 @@ namespace sluice::runtime {
 class Timer;
 class Descriptor;
 
+// TaskScope: owns tasks that nobody awaits. Destroying it destroys those still suspended, so whatever they refer to
+// must outlive the scope: declare the scope after it.
+class TaskScope {
+ public:
+  explicit TaskScope(Loop& loop) : loop_(loop) {}
+  ~TaskScope() { CancelAll(); }
+  TaskScope(const TaskScope&) = delete;
+  // The task starts in the loop's next round.
+  void Spawn(Task<> task);
+  void CancelAll();
+  size_t size() const { return size_; }
+
+ private:
+  struct Root;
+  struct Link {
+    Link* previous = this;
+    Link* next = this;
+  };
+  Loop& loop_;
+  Link list_;
+  size_t size_ = 0;
+};
+
 class Loop {
  public:
   // With a manual clock, the loop never sleeps: when nothing is runnable it advances the clock to the next timer.
@@ -42,9 +65,9 @@ class Loop {
 
   // Runs `fn` on the loop's thread, in order of posting.
   void Post(std::function<void()> fn);
-  // Starts a task that nobody awaits.
-  void Spawn(Task<> task);
-  size_t spawned() const { return roots_; }
+  // Starts a task in the loop's own scope.
+  void Spawn(Task<> task) { scope_.Spawn(std::move(task)); }
+  size_t spawned() const { return scope_.size(); }
 
   // The thread's scratch space for one read: what is in it is consumed before the next wait.
   std::span<char> scratch() { return {scratch_.get(), kScratchBytes}; }
@@ -55,11 +78,7 @@ class Loop {
   friend class Descriptor;
   friend class DescriptorPtr;
   friend void internal::ScheduleResume(Loop&, std::coroutine_handle<>);
-  struct Root;
-  struct RootLink {
-    RootLink* previous = this;
-    RootLink* next = this;
-  };
+  friend void internal::CancelResume(Loop&, std::coroutine_handle<>);
 
   void RunOnce(bool may_sleep);
   void RunReady();
@@ -84,11 +103,10 @@ class Loop {
   std::vector<Timer*> timers_;
   std::vector<std::unique_ptr<Descriptor>> retired_;  // closed during this batch; freed after it
   std::unique_ptr<char[]> scratch_;
-  RootLink root_list_;
-  size_t roots_ = 0;
   std::mutex post_mutex_;
   std::vector<std::function<void()>> posted_;
   std::atomic<bool> stop_{false};
+  TaskScope scope_{*this};
 };
 
 // Timer: a deadline that one coroutine waits for. Moving the deadline later costs a store: the heap entry is corrected

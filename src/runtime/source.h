@@ -76,14 +76,18 @@ class Event final : public Source {
 
 namespace internal {
 void ScheduleResume(Loop& loop, std::coroutine_handle<> handle);
-}
+void CancelResume(Loop& loop, std::coroutine_handle<> handle);
+}  // namespace internal
 
 template <size_t N>
 class [[nodiscard]] AnyOfAwaiter final : private Waiter {
  public:
   explicit AnyOfAwaiter(std::array<Source*, N> sources) : sources_(sources) {}
   AnyOfAwaiter(const AnyOfAwaiter&) = delete;
-  ~AnyOfAwaiter() { DetachAll(); }
+  ~AnyOfAwaiter() {
+    if (attached_ && ready_ != 0) CancelScheduled();  // destroyed between readiness and resumption
+    DetachAll();
+  }
 
   bool await_ready() {
     for (size_t i = 0; i < N; ++i) {
@@ -107,6 +111,13 @@ class [[nodiscard]] AnyOfAwaiter final : private Waiter {
   void OnReady(unsigned index) override {
     if (ready_ == 0) internal::ScheduleResume(sources_[index]->loop(), handle_);
     ready_ |= 1u << index;
+  }
+  void CancelScheduled() {
+    for (Source* source : sources_) {
+      if (source == nullptr) continue;
+      internal::CancelResume(source->loop(), handle_);
+      return;
+    }
   }
   void DetachAll() {
     if (!attached_) return;

@@ -1,0 +1,150 @@
+#include "gateway/relay.h"
+
+#include <array>
+#include <vector>
+
+#include "openai/error_body.h"
+
+namespace sluice::gateway {
+
+using runtime::AnyOf;
+using runtime::Task;
+
+namespace {
+
+constexpr size_t kPartsMax = 12;  // of one ServerExchange::Write
+
+// Starts the client's answer from the endpoint's head.
+void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added) {
+  std::vector<net::Header> headers;
+  headers.reserve(head.headers.size() + added.size());
+  for (const net::Header header : head.headers) {
+    if (net::IsHopByHop(header.name) || EqualsIgnoreCase(header.name, "content-length") ||
+        EqualsIgnoreCase(header.name, "date") || EqualsIgnoreCase(header.name, "server")) {
+      continue;
+    }
+    bool replaced = false;
+    for (const net::Header& ours : added) replaced = replaced || EqualsIgnoreCase(ours.name, header.name);
+    if (!replaced) headers.push_back(header);
+  }
+  headers.insert(headers.end(), added.begin(), added.end());
+  exchange.Start(head.status, headers, head.content_length);
+}
+
+// Writes all pieces of one wake-up; `last` ends the answer.
+void WritePieces(net::ServerExchange& exchange, std::span<const std::string_view> pieces, bool last) {
+  while (pieces.size() > kPartsMax) {
+    exchange.Write(pieces.first(kPartsMax));
+    pieces = pieces.subspan(kPartsMax);
+  }
+  if (!pieces.empty() || last) exchange.Write(pieces, last);
+}
+
+// The answer cannot be completed. A stream gets an error event, as an engine that dies sends one; anything else is cut.
+void TellClient(net::ServerExchange& exchange, const RelayReport& report) {
+  if (exchange.finished() || exchange.client_gone()) return;
+  if (!report.event_stream) {
+    exchange.Abort();
+    return;
+  }
+  const std::string event = "data: " + openai::ErrorBody(*report.error) + "\n\ndata: [DONE]\n\n";
+  exchange.Write(event, /*last=*/true);
+}
+
+}  // namespace
+
+Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request, OnPiece on_piece,
+                        void* context) {
+  RelayReport report;
+  runtime::Loop& loop = exchange.ClientReadable().loop();
+  std::optional<net::ClientCall> call;
+  net::ClientRequest to_engine{.address = request.address,
+                               .method = request.method,
+                               .target = request.target,
+                               .headers = request.headers,
+                               .body = request.body};
+  const auto not_sent = [&report](Error error) {
+    report.outcome = RelayOutcome::kNotSent;
+    report.error = std::move(error);
+  };
+
+  for (int attempt = 0;; ++attempt) {
+    auto started = co_await client.Start(to_engine);
+    if (!started) {
+      not_sent(started.error());
+      co_return report;
+    }
+    call.emplace(std::move(*started));
+    report.sent = loop.Now();
+    runtime::Timer silence(loop);
+    silence.SetAfter(request.silence_max);
+    UsageTail tail;
+    TimePoint previous = report.sent;
+    bool again = false;
+    while (!call->done()) {
+      const uint32_t ready = co_await AnyOf(call->Readable(), exchange.ClientReadable(), silence);
+      if ((ready & 2u) != 0 && !exchange.ClientThere()) {
+        report.outcome = RelayOutcome::kClientLeft;
+        co_return report;  // closing `call` cancels the endpoint's work
+      }
+      if ((ready & 1u) != 0) {
+        const net::ClientCall::Step step = call->Receive();
+        if (step.error) {
+          if (call->received_nothing()) {
+            again = call->reused() && attempt == 0;  // it may only have been a connection that the endpoint had closed
+            if (again) break;
+            not_sent(*step.error);
+            co_return report;
+          }
+          report.outcome = exchange.started() ? RelayOutcome::kBroken : RelayOutcome::kNotSent;
+          report.error = step.error;
+          if (exchange.started()) TellClient(exchange, report);
+          co_return report;
+        }
+        silence.SetAfter(request.silence_max);
+        if (!exchange.started() && call->head_done()) {
+          report.status = call->head().status;
+          const auto type = call->head().headers.Get("content-type");
+          report.event_stream = type && type->starts_with("text/event-stream");
+          StartAnswer(exchange, call->head(), request.response_headers);
+        }
+        if (!step.body.empty()) {
+          const TimePoint now = loop.Now();
+          if (!report.first_byte) {
+            report.first_byte = now;
+          } else if (on_piece != nullptr) {
+            on_piece(context, now - previous);
+          }
+          previous = now;
+          ++report.pieces;
+          for (const std::string_view piece : step.body) {
+            report.response_bytes += piece.size();
+            tail.Append(piece);
+          }
+        }
+        if (exchange.started()) WritePieces(exchange, step.body, call->done());
+        if (exchange.blocked()) co_await exchange.Flush();
+        if (exchange.client_gone()) {
+          report.outcome = RelayOutcome::kClientLeft;
+          co_return report;
+        }
+      } else if ((ready & 4u) != 0) {
+        report.outcome = RelayOutcome::kTimeout;
+        report.error = Error{Code::kUpstreamTimeout,
+                             "endpoint " + request.address.ToString() + " sent nothing for " +
+                                 std::to_string(static_cast<int>(Seconds(request.silence_max))) + " s",
+                             ""};
+        if (exchange.started()) TellClient(exchange, report);
+        co_return report;
+      }
+    }
+    if (!again) {
+      report.last_byte = loop.Now();
+      report.usage = tail.Find();
+      co_return report;
+    }
+    to_engine.fresh = true;
+  }
+}
+
+}  // namespace sluice::gateway

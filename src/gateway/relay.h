@@ -1,0 +1,57 @@
+// Relay: sends one request to one endpoint and its answer to the client, piece by piece as it comes.
+// The body goes out byte-identical; several pieces that arrived together leave together. When the client leaves, the
+// request to the endpoint is cancelled by closing its connection.
+// Thread rule: the loop's thread. Ownership: borrows the exchange, the client and the request's bytes until it returns.
+// Cost: one recv and one send per wake-up; no copy of the response but its last bytes (usage).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "base/clock.h"
+#include "gateway/usage_tail.h"
+#include "net/http_client.h"
+#include "net/http_server.h"
+
+namespace sluice::gateway {
+
+enum class RelayOutcome : uint8_t {
+  kDone,        // the answer was relayed whole
+  kNotSent,     // no connection could be made, or it broke before a byte of answer: another endpoint may be tried
+  kBroken,      // the endpoint broke off in the middle; the client was told
+  kTimeout,     // the endpoint was silent for too long; the client was told
+  kClientLeft,  // the client left; the endpoint's work was cancelled
+};
+
+struct RelayRequest {
+  net::Address address;
+  std::string_view method;
+  std::string_view target;
+  std::span<const net::Header> headers;  // to the endpoint
+  std::string_view body;
+  std::span<const net::Header> response_headers;  // added to the answer
+  Duration silence_max;                           // longest time without a byte from the endpoint
+};
+
+struct RelayReport {
+  RelayOutcome outcome = RelayOutcome::kDone;
+  std::optional<Error> error;  // with kNotSent, kBroken, kTimeout
+  int status = 0;
+  bool event_stream = false;
+  uint64_t response_bytes = 0;          // of the body
+  uint64_t pieces = 0;                  // wake-ups that brought body bytes
+  TimePoint sent;                       // the request was written
+  std::optional<TimePoint> first_byte;  // of the body
+  TimePoint last_byte;
+  std::optional<Usage> usage;
+};
+
+// Called with the time since the previous piece, for inter-token latency. May be null.
+using OnPiece = void (*)(void* context, Duration since_previous);
+
+runtime::Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request,
+                                 OnPiece on_piece = nullptr, void* context = nullptr);
+
+}  // namespace sluice::gateway

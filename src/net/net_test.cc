@@ -1,0 +1,318 @@
+// The HTTP server and client against each other and against raw bytes, over loopback sockets on free ports.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "net/http_client.h"
+#include "net/http_server.h"
+
+namespace sluice::net {
+namespace {
+
+using runtime::AnyOf;
+using runtime::Loop;
+using runtime::Task;
+
+TEST(Address, ParsesLiteralsAndSaysWhatIsWrong) {
+  EXPECT_EQ(Address::Parse("127.0.0.1:80")->port, 80);
+  EXPECT_EQ(Address::Parse("[::1]:81")->host, "::1");
+  EXPECT_EQ(Address::Parse("[::1]:81")->ToString(), "[::1]:81");
+  for (const char* bad : {"", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:65536", "::1:80", "example:80"}) {
+    EXPECT_FALSE(Address::Parse(bad)) << bad;
+  }
+}
+
+TEST(HeaderList, PiecesJoinAndEmptyValuesDoNotMergeNeighbours) {
+  HeaderList list;
+  list.AppendName("X-");
+  list.AppendName("One");
+  list.BeginValue();
+  list.AppendName("Two");
+  list.BeginValue();
+  list.AppendValue("a");
+  list.AppendValue("b");
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list.Get("x-one"), "");
+  EXPECT_EQ(list.Get("TWO"), "ab");
+  EXPECT_EQ(list.Get("three"), std::nullopt);
+}
+
+// A server whose handler is chosen by path, on a free port.
+Task<> Handle(ServerExchange& exchange) {
+  const std::string path(exchange.head().path());
+  const std::array<Header, 1> headers = {Header{"content-type", "text/plain"}};
+  if (path == "/echo") {
+    auto body = co_await exchange.ReadBody();
+    if (!body) {
+      co_await exchange.RespondError(body.error());
+      co_return;
+    }
+    co_await exchange.Respond(200, headers, *body);
+  } else if (path == "/stream") {
+    exchange.Start(200, headers);
+    for (int i = 0; i < 5; ++i) {
+      exchange.Write("piece" + std::to_string(i) + ";");
+      if (exchange.blocked()) co_await exchange.Flush();
+      co_await runtime::SleepFor(exchange.ClientReadable().loop(), std::chrono::milliseconds(1));
+    }
+    exchange.Write("", /*last=*/true);
+  } else if (path == "/big") {
+    exchange.Start(200, headers);
+    const std::string block(200'000, 'x');
+    for (int i = 0; i < 50 && !exchange.client_gone(); ++i) {
+      exchange.Write(block, i == 49);
+      if (exchange.blocked()) co_await exchange.Flush();
+    }
+  } else if (path == "/break") {
+    exchange.Start(200, headers);
+    exchange.Write("half");
+    exchange.Abort();
+  } else if (path == "/wait") {  // until the client leaves
+    while (!exchange.client_gone()) {
+      co_await AnyOf(exchange.ClientReadable());
+      exchange.ClientThere();
+    }
+  }
+}
+
+struct Fixture {
+  Loop loop;
+  HttpServer server;
+  HttpClient client;
+  explicit Fixture(HttpServerOptions options = {}) : server(loop, std::move(options), &Handle), client(loop, {}) {
+    const Status status = server.Listen({"127.0.0.1", 0});
+    EXPECT_TRUE(status) << status.error().message;
+  }
+};
+
+Task<> FetchAndStop(Fixture* f, ClientRequest request, Result<FetchResponse>* out) {
+  *out = co_await f->client.Fetch(request, std::chrono::seconds(5), 64 << 20);
+  f->loop.Stop();
+}
+
+Result<FetchResponse> Fetch(Fixture& f, std::string_view method, std::string_view target, std::string_view body = {}) {
+  Result<FetchResponse> out = Fail(Code::kInternal, "not run");
+  f.loop.Spawn(
+      FetchAndStop(&f, {.address = f.server.address(), .method = method, .target = target, .body = body}, &out));
+  f.loop.Run();
+  return out;
+}
+
+TEST(Http, EchoesABody) {
+  Fixture f;
+  const auto response = Fetch(f, "POST", "/echo", "hello");
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(response->body, "hello");
+  EXPECT_TRUE(response->headers.Get("date"));
+}
+
+TEST(Http, LargeBodiesGoBothWays) {
+  Fixture f;
+  const std::string body(5'000'000, 'q');
+  const auto response = Fetch(f, "POST", "/echo", body);
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_EQ(response->body, body);
+  Fixture g;
+  const auto big = Fetch(g, "GET", "/big");
+  ASSERT_TRUE(big) << big.error().message;
+  EXPECT_EQ(big->body.size(), 10'000'000u);
+}
+
+TEST(Http, StreamsInChunks) {
+  Fixture f;
+  const auto response = Fetch(f, "GET", "/stream");
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_EQ(response->body, "piece0;piece1;piece2;piece3;piece4;");
+  EXPECT_EQ(response->headers.Get("transfer-encoding"), "chunked");
+}
+
+Task<> FetchMany(Fixture* f, int n, int* ok) {
+  for (int i = 0; i < n; ++i) {
+    const ClientRequest request{.address = f->server.address(), .method = "POST", .target = "/echo", .body = "x"};
+    const auto response = co_await f->client.Fetch(request, std::chrono::seconds(5), 1000);
+    if (response && response->body == "x") ++*ok;
+  }
+  f->loop.Stop();
+}
+
+TEST(Http, ConnectionsAreKeptAliveAndReused) {
+  Fixture f;
+  int ok = 0;
+  f.loop.Spawn(FetchMany(&f, 20, &ok));
+  f.loop.Run();
+  EXPECT_EQ(ok, 20);
+  EXPECT_EQ(f.client.idle_connections(), 1u);
+  EXPECT_EQ(f.server.connections(), 1u);
+}
+
+TEST(Http, ABrokenStreamIsAnErrorNotAnEnd) {
+  Fixture f;
+  const auto response = Fetch(f, "GET", "/break");
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kBadGateway);
+}
+
+TEST(Http, AHandlerThatDoesNotAnswerIsA500) {
+  Fixture f;
+  const auto response = Fetch(f, "GET", "/nothing");
+  ASSERT_TRUE(response);
+  EXPECT_EQ(response->status, 500);
+}
+
+TEST(Http, NobodyListeningIsUnavailable) {
+  Fixture f;
+  Result<FetchResponse> out = Fail(Code::kInternal, "");
+  // A port that was free a moment ago.
+  auto probe = Listen(f.loop, {"127.0.0.1", 0});
+  const Address address = LocalAddress((*probe)->fd());
+  probe->Reset();
+  f.loop.Spawn(FetchAndStop(&f, {.address = address}, &out));
+  f.loop.Run();
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().code, Code::kUnavailable);
+}
+
+TEST(Http, ATakenPortSaysSo) {
+  Fixture f;
+  const Status status = f.server.Listen(f.server.address());
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kConflict);
+  EXPECT_NE(status.error().message.find("taken"), std::string::npos);
+}
+
+// Raw clients: what they send, and everything the server answers until it closes.
+Task<> RawExchange(Fixture* f, std::string bytes, bool half_close, std::string* answer) {
+  auto descriptor = co_await Connect(f->loop, f->server.address(), std::chrono::seconds(1), nullptr);
+  if (descriptor) {
+    std::array<std::string_view, 1> parts = {bytes};
+    SendParts((*descriptor)->fd(), parts);
+    if (half_close) shutdown((*descriptor)->fd(), SHUT_WR);
+    runtime::Timer timer(f->loop);
+    timer.SetAfter(std::chrono::seconds(5));
+    for (;;) {
+      const uint32_t ready = co_await AnyOf((*descriptor)->readable, timer);
+      if ((ready & 1u) == 0) {
+        answer->append("[timed out]");
+        break;
+      }
+      std::array<char, 4096> buffer;
+      const IoResult io = Receive((*descriptor)->fd(), buffer);
+      if (io.state == IoState::kClosed) break;
+      answer->append(buffer.data(), io.bytes);
+    }
+  }
+  f->loop.Stop();
+}
+
+std::string Raw(const std::string& bytes, HttpServerOptions options = {}, bool half_close = false) {
+  Fixture f(std::move(options));
+  std::string answer;
+  f.loop.Spawn(RawExchange(&f, bytes, half_close, &answer));
+  f.loop.Run();
+  return answer;
+}
+
+TEST(HttpBadInput, EachGetsItsAnswerAndTheConnectionEnds) {
+  EXPECT_TRUE(Raw("GARBAGE\r\n\r\n").starts_with("HTTP/1.1 400"));
+  EXPECT_TRUE(Raw("GET / HTTP/1.1\nhost: x\n\n").starts_with("HTTP/1.1 400")) << "bare LF";
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+                  .starts_with("HTTP/1.1 400"))
+      << "both framings";
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd")
+                  .starts_with("HTTP/1.1 400"));
+  EXPECT_TRUE(Raw("GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n").starts_with("HTTP/1.1 400")) << "obs-fold";
+  EXPECT_TRUE(Raw("GET / HTTP/1.1\r\nx: " + std::string(70'000, 'a') + "\r\n\r\n").starts_with("HTTP/1.1 431"));
+  std::string many = "GET / HTTP/1.1\r\n";
+  for (int i = 0; i < 300; ++i) many += "h" + std::to_string(i) + ": v\r\n";
+  EXPECT_TRUE(Raw(many + "\r\n").starts_with("HTTP/1.1 431"));
+}
+
+TEST(HttpBadInput, BodiesOverTheLimit) {
+  HttpServerOptions options;
+  options.body_bytes_max = 10;
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\ncontent-length: 11\r\n\r\nhello world", options).starts_with("HTTP/1.1 413"));
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n", options)
+                  .starts_with("HTTP/1.1 413"));
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\nconnection: close\r\ncontent-length: 10\r\n\r\n0123456789", options)
+                  .starts_with("HTTP/1.1 200"));
+}
+
+TEST(HttpBadInput, SlowClientsAreEnded) {
+  HttpServerOptions options;
+  options.head_timeout = std::chrono::milliseconds(30);
+  options.body_timeout = std::chrono::milliseconds(30);
+  EXPECT_TRUE(Raw("GET / HT", options).starts_with("HTTP/1.1 408"));
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\ncontent-length: 11\r\n\r\nhello", options).starts_with("HTTP/1.1 408"));
+  options.idle_timeout = std::chrono::milliseconds(30);
+  EXPECT_EQ(Raw("", options), "");
+}
+
+TEST(HttpBadInput, AHalfClosedClientIsGone) {
+  const std::string answer = Raw("GET /wait HTTP/1.1\r\n\r\n", {}, /*half_close=*/true);
+  EXPECT_EQ(answer, "");
+}
+
+TEST(Http, PipelinedRequestsAreAnsweredInOrder) {
+  const std::string answer =
+      Raw("POST /echo HTTP/1.1\r\ncontent-length: 1\r\n\r\nA"
+          "POST /echo HTTP/1.1\r\ncontent-length: 1\r\nconnection: close\r\n\r\nB");
+  const size_t a = answer.find("\r\n\r\nA");
+  ASSERT_NE(a, std::string::npos) << answer;
+  EXPECT_NE(answer.find("\r\n\r\nB", a), std::string::npos) << answer;
+}
+
+TEST(Http, ExpectContinueIsAnswered) {
+  const std::string answer =
+      Raw("POST /echo HTTP/1.1\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: 2\r\n\r\n", {}, true);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\n")) << answer;
+}
+
+TEST(Http, OldClientsGetACloseDelimitedStream) {
+  const std::string answer = Raw("GET /stream HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(answer.find("chunked"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("piece4;")) << answer;
+}
+
+TEST(Http, HeadHasNoBody) {
+  const std::string answer = Raw("HEAD /echo HTTP/1.1\r\nconnection: close\r\n\r\n");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
+}
+
+Task<> DrainThenStop(Fixture* f, size_t* cut) {
+  *cut = co_await f->server.Drain(std::chrono::seconds(5));
+  f->loop.Stop();
+}
+
+Task<> FetchOnly(Fixture* f, std::string target, Result<FetchResponse>* out) {
+  *out = co_await f->client.Fetch({.address = f->server.address(), .target = target}, std::chrono::seconds(5), 1 << 20);
+}
+
+TEST(Http, DrainLetsRunningRequestsFinish) {
+  Fixture f;
+  Result<FetchResponse> out = Fail(Code::kInternal, "not run");
+  size_t cut = 99;
+  f.loop.Spawn(FetchOnly(&f, "/stream", &out));
+  // The drain begins once the request is under way.
+  struct Watch {
+    static Task<> UntilActive(Fixture* fixture, size_t* cut_out) {
+      while (fixture->server.active_requests() == 0) {
+        co_await runtime::SleepFor(fixture->loop, std::chrono::microseconds(100));
+      }
+      co_await DrainThenStop(fixture, cut_out);
+    }
+  };
+  f.loop.Spawn(Watch::UntilActive(&f, &cut));
+  f.loop.Run();
+  ASSERT_TRUE(out) << out.error().message;
+  EXPECT_EQ(out->body, "piece0;piece1;piece2;piece3;piece4;");
+  EXPECT_EQ(cut, 0u);
+}
+
+}  // namespace
+}  // namespace sluice::net

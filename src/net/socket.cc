@@ -1,0 +1,109 @@
+#include "net/socket.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace sluice::net {
+namespace {
+constexpr int kBacklog = 4096;
+
+std::string SystemError() { return std::strerror(errno); }
+}  // namespace
+
+Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port) {
+  auto target = ToSocketAddress(address);
+  if (!target) return tl::unexpected(target.error());
+  const int fd = socket(target->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Fail(Code::kInternal, "socket: " + SystemError());
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&target->storage), target->length) != 0 || listen(fd, kBacklog) != 0) {
+    const int error = errno;
+    close(fd);
+    if (error == EADDRINUSE) {
+      return Fail(Code::kConflict, "port " + std::to_string(address.port) + " on " + address.host +
+                                       " is taken by another process; stop it or choose another --port");
+    }
+    return Fail(Code::kInvalidArgument, "cannot listen on " + address.ToString() + ": " + std::strerror(error));
+  }
+  return runtime::DescriptorPtr(loop, fd);
+}
+
+Address LocalAddress(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  return FromSocketAddress(storage);
+}
+
+Address PeerAddress(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  return FromSocketAddress(storage);
+}
+
+runtime::Task<Result<runtime::DescriptorPtr>> Connect(runtime::Loop& loop, Address address, Duration timeout,
+                                                      runtime::Source* cancel) {
+  auto target = ToSocketAddress(address);
+  if (!target) co_return tl::unexpected(target.error());
+  const int fd = socket(target->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) co_return Fail(Code::kInternal, "socket: " + SystemError());
+  const int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  runtime::DescriptorPtr descriptor(loop, fd);
+  if (connect(fd, reinterpret_cast<sockaddr*>(&target->storage), target->length) == 0) co_return std::move(descriptor);
+  if (errno != EINPROGRESS) {
+    co_return Fail(Code::kUnavailable, "cannot connect to " + address.ToString() + ": " + SystemError());
+  }
+  runtime::Timer timer(loop);
+  timer.SetAfter(timeout);
+  runtime::Source* writable = &descriptor->writable;
+  runtime::Source* expired = &timer;
+  const uint32_t ready = co_await runtime::AnyOfPtr(writable, expired, cancel);
+  if ((ready & 4u) != 0) co_return Fail(Code::kCancelled, "connecting to " + address.ToString() + " was cancelled");
+  if ((ready & 1u) == 0) co_return Fail(Code::kUnavailable, "connecting to " + address.ToString() + " timed out");
+  int error = 0;
+  socklen_t length = sizeof error;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  if (error != 0) {
+    co_return Fail(Code::kUnavailable, "cannot connect to " + address.ToString() + ": " + std::strerror(error));
+  }
+  co_return std::move(descriptor);
+}
+
+IoResult Receive(int fd, std::span<char> into) {
+  const ssize_t n = recv(fd, into.data(), into.size(), 0);
+  if (n > 0) return {IoState::kOk, static_cast<size_t>(n)};
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return {IoState::kWouldBlock};
+  return {IoState::kClosed};
+}
+
+IoResult SendParts(int fd, std::span<const std::string_view> parts) {
+  std::array<iovec, 16> vectors;
+  SLUICE_CHECK(parts.size() <= vectors.size(), "too many parts for one send");
+  size_t n = 0;
+  for (const std::string_view part : parts) {
+    if (!part.empty()) vectors[n++] = {const_cast<char*>(part.data()), part.size()};
+  }
+  if (n == 0) return {IoState::kOk, 0};
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = n;
+  const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+  if (sent >= 0) return {IoState::kOk, static_cast<size_t>(sent)};
+  if (errno == EAGAIN || errno == EINTR) return {IoState::kWouldBlock};
+  return {IoState::kClosed};
+}
+
+}  // namespace sluice::net

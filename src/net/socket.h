@@ -1,0 +1,34 @@
+// Sockets: listening, connecting, and one recv or send at a time on a non-blocking TCP connection.
+// Thread rule: the loop's thread. Ownership: DescriptorPtr owns the descriptor.
+// Cost: one system call a function, as named.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "net/address.h"
+#include "runtime/loop.h"
+
+namespace sluice::net {
+
+// Binds and listens (SO_REUSEADDR). Port 0 takes a free one. A taken port is kConflict and says so.
+Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port = false);
+Address LocalAddress(int fd);
+Address PeerAddress(int fd);
+
+// Connects within `timeout`; `cancel` (may be null) ends it early with kCancelled.
+runtime::Task<Result<runtime::DescriptorPtr>> Connect(runtime::Loop& loop, Address address, Duration timeout,
+                                                      runtime::Source* cancel);
+
+enum class IoState : uint8_t { kOk, kWouldBlock, kClosed };
+struct IoResult {
+  IoState state;
+  size_t bytes = 0;
+};
+// One recv. kClosed: end of file or a broken connection.
+IoResult Receive(int fd, std::span<char> into);
+// One sendmsg of all parts (at most 16). A short write is kOk with fewer bytes.
+IoResult SendParts(int fd, std::span<const std::string_view> parts);
+
+}  // namespace sluice::net

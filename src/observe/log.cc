@@ -1,0 +1,181 @@
+#include "observe/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <ctime>
+#include <map>
+#include <memory>
+
+#include "base/text.h"
+
+namespace sluice::observe {
+namespace {
+
+constexpr std::array<std::string_view, 6> kLevelNames = {"trace", "debug", "info", "warn", "error", "off"};
+
+// Written once by Configure(), before other threads log.
+struct State {
+  std::atomic<Level> level{Level::kInfo};
+  Format format = Format::kText;
+  std::map<std::string, Level, std::less<>> by_module;
+  std::shared_ptr<spdlog::logger> logger = [] {
+    auto made = std::make_shared<spdlog::logger>("sluice", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made->set_pattern("%v");
+    made->set_level(spdlog::level::trace);
+    made->flush_on(spdlog::level::trace);
+    return made;
+  }();
+};
+
+State& TheState() {
+  static State state;
+  return state;
+}
+
+void AppendTime(std::string& out) {
+  const auto now = std::chrono::system_clock::now();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  const time_t seconds = static_cast<time_t>(ms / 1000);
+  tm parts;
+  gmtime_r(&seconds, &parts);
+  char text[40];
+  size_t n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  n += static_cast<size_t>(std::snprintf(text + n, sizeof text - n, ".%03dZ", static_cast<int>(ms % 1000)));
+  out.append(text, n);
+}
+
+// As a JSON string, which is also how text output quotes. Control characters never reach the terminal.
+void AppendQuoted(std::string& out, std::string_view text) {
+  out.push_back('"');
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (u < 0x20 || u == 0x7f) {
+      char escape[8];
+      out.append(escape, static_cast<size_t>(std::snprintf(escape, sizeof escape, "\\u%04x", u)));
+    } else {
+      out.push_back(c);
+    }
+  }
+  out.push_back('"');
+}
+
+bool PlainWord(std::string_view text) {
+  return !text.empty() && text.find_first_of(" \t\n\r\"\\=") == std::string_view::npos &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+}
+
+template <class Number>
+void AppendNumber(std::string& out, Number v) {
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, v);
+  out.append(text, end);
+}
+
+void AppendValue(std::string& out, const Field::Value& value, bool json) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    if (!json && PlainWord(*text))
+      out.append(*text);
+    else
+      AppendQuoted(out, *text);
+  } else if (const auto* raw = std::get_if<Field::Json>(&value)) {
+    out.append(raw->text);
+  } else if (const auto* flag = std::get_if<bool>(&value)) {
+    out.append(*flag ? "true" : "false");
+  } else if (const auto* real = std::get_if<double>(&value)) {
+    AppendNumber(out, *real);
+  } else if (const auto* i = std::get_if<int64_t>(&value)) {
+    AppendNumber(out, *i);
+  } else {
+    AppendNumber(out, std::get<uint64_t>(value));
+  }
+}
+
+}  // namespace
+
+Result<Level> ParseLevel(std::string_view name) {
+  for (size_t i = 0; i < kLevelNames.size(); ++i) {
+    if (kLevelNames[i] == name) return static_cast<Level>(i);
+  }
+  return Fail(Code::kInvalidArgument, "unknown log level '" + std::string(name) +
+                                          "'; use trace, debug, info, warn, error or off" +
+                                          DidYouMean(name, std::span<const std::string_view>(kLevelNames)));
+}
+
+Status Configure(const LogOptions& options) {
+  State& state = TheState();
+  state.level = options.level;
+  state.format = options.format;
+  for (const std::string_view piece : Split(options.levels_by_module, ',')) {
+    if (piece.empty()) continue;
+    const size_t equals = piece.find('=');
+    if (equals == std::string_view::npos) {
+      return Fail(Code::kInvalidArgument, "'" + std::string(piece) + "' is not MODULE=LEVEL, as gateway=debug");
+    }
+    const auto level = ParseLevel(piece.substr(equals + 1));
+    if (!level) return tl::unexpected(level.error());
+    state.by_module[std::string(piece.substr(0, equals))] = *level;
+  }
+  return {};
+}
+
+bool Enabled(Level level, std::string_view module) {
+  const State& state = TheState();
+  if (!state.by_module.empty()) {
+    const auto found = state.by_module.find(module);
+    if (found != state.by_module.end()) return level >= found->second;
+  }
+  return level >= state.level.load(std::memory_order_relaxed);
+}
+
+void Log(Level level, std::string_view module, std::string_view words, std::initializer_list<Field> fields) {
+  if (!Enabled(level, module)) return;
+  const State& state = TheState();
+  const bool json = state.format == Format::kJson;
+  const std::string_view level_name = kLevelNames[static_cast<size_t>(level)];
+  thread_local std::string line;
+  line.clear();
+  if (json) {
+    line += "{\"ts\":\"";
+    AppendTime(line);
+    line.append("\",\"level\":\"").append(level_name).append("\",\"module\":\"").append(module).append("\",\"msg\":");
+    AppendQuoted(line, words);
+    for (const Field& field : fields) {
+      line.append(",\"").append(field.name).append("\":");
+      AppendValue(line, field.value, true);
+    }
+    line.push_back('}');
+  } else {
+    AppendTime(line);
+    line.append(" ")
+        .append(level_name)
+        .append(level_name.size() == 4 ? "  " : " ")
+        .append(module)
+        .append(": ")
+        .append(words);
+    for (const Field& field : fields) {
+      line.append(" ").append(field.name).append("=");
+      AppendValue(line, field.value, false);
+    }
+  }
+  state.logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+}
+
+bool Every::Due() {
+  const int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+  if (now < next_ns_) return false;
+  next_ns_ = now + static_cast<int64_t>(seconds_ * 1e9);
+  return true;
+}
+
+}  // namespace sluice::observe
