@@ -1,0 +1,52 @@
+// Request: what choosing an endpoint needs to know. The gateway fills it from the parsed body; views point into that
+// body, which must outlive Decide and OnDispatch.
+// Thread rule: one owner. Cost: no copy of the prompt.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/endpoint.h"
+
+namespace sluice::model {
+
+// One prompt. Token ids win when they are there; otherwise the pieces of text, in order and without separators, stand
+// for it. For chat the pieces are: the tools' JSON, then for each message its role and its text blocks.
+struct Prompt {
+  std::vector<std::string_view> text;
+  std::vector<uint32_t> tokens;
+};
+
+struct Request {
+  std::string id;
+  std::string model;         // as the client named it
+  std::string target_model;  // after rewriting; what the engine will be asked for
+  std::vector<Prompt> prompts;  // several only for /v1/completions with a list
+  uint64_t body_bytes = 0;
+  bool streaming = false;
+  int32_t priority = 0;                       // below 0: sheddable
+  std::string objective;                      // name of the InferenceObjective; empty: none
+  std::string fairness_id = "default-flow";   // tenant
+  std::string cache_salt;
+  std::optional<uint32_t> output_tokens_max;  // max_tokens and its relatives
+  std::vector<std::pair<std::string, std::string>> headers;  // lower-case names; those that plugins may ask for
+
+  // Where the caller limits the choice. `subset`: only endpoints with one of these addresses (the port is ignored, as
+  // in the endpoint picker protocol); absent: all; empty: none. `excluded`: tried already, in this request.
+  std::optional<std::vector<std::string>> subset;
+  std::vector<EndpointId> excluded;
+
+  // The header's last value, or empty.
+  std::string_view Header(std::string_view lower_case_name) const {
+    for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
+      if (it->first == lower_case_name) return it->second;
+    }
+    return {};
+  }
+};
+
+}  // namespace sluice::model
