@@ -59,7 +59,7 @@ void* AllocateFrame(size_t bytes) {
   return ::operator new(bytes);
 }
 
-void FreeFrame(void* frame, size_t bytes) noexcept {
+void FreeFrame(void* frame, [[maybe_unused]] size_t bytes) noexcept {
 #ifndef SLUICE_NO_FRAME_POOL
   if (bytes <= kFrameMax) {
     const size_t c = ClassOf(bytes);
