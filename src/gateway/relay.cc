@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "base/text.h"
 #include "openai/error_body.h"
 
 namespace sluice::gateway {
