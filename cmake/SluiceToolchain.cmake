@@ -26,3 +26,7 @@ if(SLUICE_SANITIZE)
   add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SLUICE_SANITIZE})
 endif()
+if(SLUICE_FUZZ)
+  # Coverage in every module, not only in the target's own file: without it a fuzzer is blind in the parser it tests.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
