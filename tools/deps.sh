@@ -59,7 +59,7 @@ install_missing() {
   say "Debian packages, $what: installing ${#missing[@]}: ${missing[*]}"
   "${sudo[@]}" apt-get update -qq || fail "apt-get update failed; are the mirrors of /etc/apt reachable?"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" |
-    show_apt || fail "apt-get could not install them; its words are above"
+    show_apt || fail "apt-get could not install them (are the mirrors of /etc/apt reachable?); its words are above"
 }
 
 # show_apt: one line that changes on a terminal, a line for every tenth package elsewhere.
