@@ -115,6 +115,10 @@ struct ModelInfo {
   TokenId eos = -1;
   std::string fingerprint;  // of the model file; stable between restarts
   std::vector<LoraModule> loras;
+  std::string bos_text;  // what a chat template may write; empty: none
+  std::string eos_text;
+  bool prefix_caching = true;  // false too when the model's memory cannot be shared (sliding window, recurrent)
+  std::string hash_algorithm;  // --prefix-caching-hash-algo
 };
 
 struct EngineStats {
@@ -124,6 +128,54 @@ struct EngineStats {
   uint64_t prefix_queries_tokens = 0;
   uint64_t prefix_hits_tokens = 0;
   uint64_t preemptions = 0;
+  int waiting_deferred = 0;  // of `waiting`: those that wait for their adapter's turn; the others wait for room
+  std::vector<std::string> running_loras;  // adapters with running requests, sorted
+  std::vector<std::string> waiting_loras;
+};
+
+// One step, for vllm:iteration_tokens_total and the token counters.
+struct StepReport {
+  int prompt_tokens = 0;      // computed in this step
+  int generation_tokens = 0;  // sampled in this step
+  double seconds = 0;
+};
+// A request's prompt has been computed and its first token sampled (vllm:time_to_first_token_seconds,
+// prompt_tokens_by_source).
+struct FirstTokenReport {
+  std::string_view request_id;
+  std::string_view lora;
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+  double ttft_seconds = 0;
+};
+// A request is over. Times are vLLM's: queue = accepted to first scheduled, prefill = scheduled to first token, decode =
+// first to last token, inference = scheduled to last token. What it never reached is 0.
+struct FinishReport {
+  std::string_view request_id;
+  std::string_view lora;
+  FinishReason reason = FinishReason::kNone;
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+  int completion_tokens = 0;
+  int max_tokens = 0;
+  int preemptions = 0;
+  double queue_seconds = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  double inference_seconds = 0;
+  double e2e_seconds = 0;
+  double mean_seconds_per_token = 0;  // decode / (completion_tokens - 1); 0 with fewer than two
+};
+
+// What metrics need beside EngineStats. Called on the engine's thread; must not block. Ownership: outlives the engine.
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+  virtual void OnStep(const StepReport&) {}
+  virtual void OnFirstToken(const FirstTokenReport&) {}
+  // Seconds since the request's previous token (vllm:inter_token_latency_seconds).
+  virtual void OnInterToken(double /*seconds*/) {}
+  virtual void OnFinish(const FinishReport&) {}
 };
 
 class Engine {
@@ -137,7 +189,7 @@ class Engine {
   // Accepts a request into the waiting queue. kResourceExhausted when the queue is full; kInvalidArgument for a prompt
   // that can never fit, a bad token id or a bad grammar; kUnavailable while draining or after the engine has died.
   virtual Status Submit(GenerateRequest request, std::shared_ptr<Listener> listener) = 0;
-  // Ends a request; its listener gets no further call after the next step. Unknown ids are ignored.
+  // Ends a request: its listener gets one last output with kAbort, within the next step. Unknown ids are ignored.
   virtual void Abort(std::string_view request_id) = 0;
   // Embeds one prompt (mean-pooled, L2-normalised). Calls back on the engine's thread.
   virtual Status Embed(std::vector<TokenId> prompt, EmbeddingCallback callback) = 0;
@@ -147,6 +199,12 @@ class Engine {
   virtual EngineStats Stats() const = 0;
   // False once the engine's thread has died; the HTTP surface then answers 503 on /health.
   virtual bool Healthy() const = 0;
+
+  // Accepts nothing more (Submit and Embed answer kUnavailable); what was accepted goes on. Stats() tells when it is
+  // done.
+  virtual void Drain() {}
+  // Ends every request with kAbort and stops the engine's thread. Called by the destructor at the latest.
+  virtual void Shutdown() {}
 };
 
 }  // namespace sluice::worker
