@@ -27,6 +27,6 @@ if(SLUICE_SANITIZE)
   add_link_options(-fsanitize=${SLUICE_SANITIZE})
 endif()
 if(SLUICE_FUZZ)
-  # Coverage in every module, not only in the target's own file: without it a fuzzer is blind in the parser it tests.
+  # Coverage of the code under test, not only of the fuzz targets' own files: without it the fuzzer is blind.
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
