@@ -26,3 +26,7 @@ if(SLUICE_SANITIZE)
   add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SLUICE_SANITIZE})
 endif()
+if(SLUICE_FUZZ)
+  # Coverage of the code under test, not only of the fuzz targets' own files: without it the fuzzer is blind.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -9,10 +9,12 @@ MODEL_SHA256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MODEL_FILE="SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_FILE_SHA256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# Debian 12 packages, and the command or file that shows each is there.
+# Debian 12 packages: to build and run, and what only tests and benchmarks need besides.
 PACKAGES_BUILD=(
-  clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 lld-19 mold ccache ninja-build cmake
+  clang-19 mold ccache ninja-build cmake
   libsimdjson-dev nlohmann-json3-dev libzmq3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev libfmt-dev
   libexpected-dev libssl-dev libxxhash-dev libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-venv python3-pip ca-certificates curl)
-PACKAGES_TEST=(nginx-light nodejs npm)
+  make git python3 python3-pip ca-certificates curl)
+PACKAGES_TEST=(
+  clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19   # lint, sanitizers, fuzzing, stack traces
+  python3-venv nodejs npm nginx-light)

@@ -1,0 +1,53 @@
+// The registry of this program: one line a plugin type.
+#include "schedule/plugins/data/data_layer_plugins.h"
+#include "schedule/plugins/filter/label_selector_filter.h"
+#include "schedule/plugins/pick/max_score_picker.h"
+#include "schedule/plugins/pick/random_picker.h"
+#include "schedule/plugins/pick/weighted_random_picker.h"
+#include "schedule/plugins/produce/approx_prefix_cache_producer.h"
+#include "schedule/plugins/produce/inflight_load_producer.h"
+#include "schedule/plugins/produce/token_producer.h"
+#include "schedule/plugins/profile/single_profile_handler.h"
+#include "schedule/plugins/score/active_request_scorer.h"
+#include "schedule/plugins/score/kv_cache_utilization_scorer.h"
+#include "schedule/plugins/score/load_aware_scorer.h"
+#include "schedule/plugins/score/no_hit_lru_scorer.h"
+#include "schedule/plugins/score/prefix_cache_scorer.h"
+#include "schedule/plugins/score/queue_scorer.h"
+#include "schedule/plugins/score/running_requests_size_scorer.h"
+#include "schedule/registry.h"
+
+namespace sluice::schedule {
+
+Registry BuiltinRegistry() {
+  Registry registry;
+  registry.Add(SingleProfileHandler::kInfo);
+  registry.Add(TokenProducer::kInfo);
+  registry.Add(ApproxPrefixCacheProducer::kInfo);
+  registry.Add(InflightLoadProducer::kInfo);
+  registry.Add(LabelSelectorFilter::kInfo);
+  registry.Add(LabelSelectorFilter::kDeprecatedInfo);
+  registry.Add(PrefixCacheScorer::kInfo);
+  registry.Add(QueueScorer::kInfo);
+  registry.Add(RunningRequestsSizeScorer::kInfo);
+  registry.Add(KvCacheUtilizationScorer::kInfo);
+  registry.Add(LoadAwareScorer::kInfo);
+  registry.Add(ActiveRequestScorer::kInfo);
+  registry.Add(NoHitLruScorer::kInfo);
+  registry.Add(MaxScorePicker::kInfo);
+  registry.Add(RandomPicker::kInfo);
+  registry.Add(WeightedRandomPicker::kInfo);
+  registry.Add(MetricsDataSource::kInfo);
+  registry.Add(CoreMetricsExtractor::kInfo);
+  registry.Add(FileDiscovery::kInfo);
+  registry.Add(RequestParser::kOpenAi);
+  registry.Add(RequestParser::kAnthropic);
+  registry.Add(RequestParser::kVllmHttp);
+  registry.Add(RequestParser::kPassthrough);
+  registry.SetDefaultProducer(DataKind::kTokenizedPrompt, TokenProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kPrefixMatch, ApproxPrefixCacheProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kInflightLoad, InflightLoadProducer::kInfo.type);
+  return registry;
+}
+
+}  // namespace sluice::schedule

@@ -1,0 +1,71 @@
+// Data: what producers compute once a decision for scorers, filters and hooks to read. A key is a kind and the name of
+// the producing instance ("prefix-match/approx-prefix-cache-producer"); the loader turns keys into slots of a Board.
+// Thread rule: owned by one PolicyState. Cost: columns are reused from decision to decision.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace sluice::schedule {
+
+enum class DataKind : uint8_t { kTokenizedPrompt, kPrefixMatch, kInflightLoad };
+std::string_view Name(DataKind kind);
+
+struct Data {
+  virtual ~Data() = default;
+  bool present = false;  // false: its producer did not run or failed; consumers then score 0
+};
+
+// The prompts as token ids; with `estimated`, as pseudo-tokens of four bytes each.
+struct TokenizedPrompt final : Data {
+  static constexpr DataKind kKind = DataKind::kTokenizedPrompt;
+  std::vector<uint32_t> tokens;      // all prompts, one after another
+  std::vector<uint32_t> prompt_end;  // index behind each prompt's last token
+  bool estimated = true;
+
+  size_t size() const { return tokens.size(); }
+  std::span<const uint32_t> Prompt(size_t i) const {
+    const uint32_t begin = i == 0 ? 0 : prompt_end[i - 1];
+    return std::span<const uint32_t>(tokens).subspan(begin, prompt_end[i] - begin);
+  }
+};
+
+// How much of the prompt each endpoint is thought to hold. Columns are by row of the PoolView.
+struct PrefixMatch final : Data {
+  static constexpr DataKind kKind = DataKind::kPrefixMatch;
+  std::vector<float> match_blocks;
+  uint32_t total_blocks = 0;
+  uint32_t block_size = 0;  // tokens
+};
+
+// Requests that were sent and are not answered, by row.
+struct InflightLoad final : Data {
+  static constexpr DataKind kKind = DataKind::kInflightLoad;
+  std::vector<float> requests;
+  std::vector<float> tokens;
+};
+
+// One slot a producer.
+class Board {
+ public:
+  static constexpr int kNoSlot = -1;
+  // The slot's data when its producer ran, else nullptr.
+  template <class T>
+  const T* Get(int slot) const {
+    if (slot == kNoSlot || !slots_[static_cast<size_t>(slot)]->present) return nullptr;
+    return static_cast<const T*>(slots_[static_cast<size_t>(slot)].get());
+  }
+  Data& At(size_t slot) { return *slots_[slot]; }
+  void Add(std::unique_ptr<Data> data) { slots_.push_back(std::move(data)); }
+  void Clear() {
+    for (auto& data : slots_) data->present = false;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Data>> slots_;
+};
+
+}  // namespace sluice::schedule

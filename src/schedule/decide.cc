@@ -1,0 +1,345 @@
+#include "schedule/decide.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+
+namespace sluice::schedule {
+
+using model::Decision;
+using model::PoolView;
+using model::ProfileReceipt;
+using model::ReceiptCandidate;
+using model::Request;
+
+// One decision: the steps of design §5 over the state's scratch memory.
+class DecisionRun {
+ public:
+  DecisionRun(const Request& request, const PoolView& pool, PolicyState& state, TimePoint now, Rng& rng,
+              Decision& decision)
+      : policy_(*state.policy_),
+        state_(state),
+        pool_(pool),
+        rng_(rng),
+        decision_(decision),
+        receipt_(decision.receipt),
+        in_{request, pool, state.board_, state.states_, now} {}
+
+  void Run() {
+    Begin();
+    GatherCandidates();
+    if (state_.base_.empty()) return FailNoCandidates();
+    Produce();
+    RunProfiles();
+    Conclude();
+  }
+
+ private:
+  void Begin();
+  void GatherCandidates();
+  int16_t VerdictOf(uint32_t row) const;
+  void FailNoCandidates();
+  void Produce();
+  void RunProfiles();
+  ProfileOutcome RunProfile(const Profile& profile, size_t ran);
+  void RunFilters(const Profile& profile);
+  void RunScorers(const Profile& profile);
+  void FillReceipt(const Profile& profile, ProfileReceipt& out);
+  void AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers, size_t position) const;
+  void Conclude();
+  void Fail(Code code, std::string message) { decision_.error = Error{code, std::move(message), {}}; }
+
+  const Policy& policy_;
+  PolicyState& state_;
+  const PoolView& pool_;
+  Rng& rng_;
+  Decision& decision_;
+  model::Receipt& receipt_;
+  DecisionInput in_;
+  const PrefixMatch* match_ = nullptr;
+  size_t profiles_used_ = 0;  // of decision_.profiles, which keeps its memory
+  size_t receipts_used_ = 0;
+  std::string empty_profiles_;
+};
+
+void DecisionRun::Begin() {
+  decision_.serial = ++state_.serial_;
+  decision_.error.reset();
+  decision_.primary = 0;
+  receipt_.request_id = in_.request.id;
+  receipt_.model = in_.request.model;
+  receipt_.target_model = in_.request.target_model;
+  receipt_.priority = in_.request.priority;
+  receipt_.streaming = in_.request.streaming;
+  receipt_.primary = 0;
+  receipt_.block_size = 0;
+  receipt_.error.reset();
+  receipt_.observed.reset();
+  state_.board_.Clear();
+  if (state_.members_version_ != pool_.members_version) {
+    state_.members_version_ = pool_.members_version;
+    for (const auto& plugin : policy_.plugins) {
+      PluginState* own = state_.states_[plugin->index()].get();
+      if (own != nullptr) plugin->ForgetGone(*pool_.members, *own);
+    }
+  }
+}
+
+int16_t DecisionRun::VerdictOf(uint32_t row) const {
+  if (pool_.in_rotation[row] == 0) return model::kNotInRotation;
+  const Request& request = in_.request;
+  if (request.subset) {
+    const std::string& address = pool_.endpoint(row).address;
+    if (std::find(request.subset->begin(), request.subset->end(), address) == request.subset->end()) {
+      return model::kNotInSubset;
+    }
+  }
+  if (!request.excluded.empty() && std::find(request.excluded.begin(), request.excluded.end(), pool_.id(row)) !=
+                                       request.excluded.end()) {
+    return model::kExcludedEarlier;
+  }
+  return model::kCandidate;
+}
+
+void DecisionRun::GatherCandidates() {
+  state_.base_.Reset(pool_);
+  state_.base_verdicts_.resize(pool_.size());
+  for (uint32_t row = 0; row < pool_.size(); ++row) {
+    const int16_t verdict = VerdictOf(row);
+    state_.base_verdicts_[row] = verdict;
+    if (verdict == model::kCandidate) state_.base_.Add(row);
+  }
+}
+
+void DecisionRun::FailNoCandidates() {
+  size_t down = 0, outside = 0, tried = 0;
+  for (const int16_t verdict : state_.base_verdicts_) {
+    down += verdict == model::kNotInRotation;
+    outside += verdict == model::kNotInSubset;
+    tried += verdict == model::kExcludedEarlier;
+  }
+  std::string message = "no endpoint can take the request: the pool has " + std::to_string(pool_.size());
+  if (down > 0) message += ", " + std::to_string(down) + " out of rotation";
+  if (outside > 0) message += ", " + std::to_string(outside) + " outside the requested subset";
+  if (tried > 0) message += ", " + std::to_string(tried) + " tried already";
+  Fail(Code::kUnavailable, std::move(message));
+  decision_.profiles.clear();
+  receipt_.profiles.clear();
+  receipt_.prompt_tokens = 0;
+  receipt_.error = decision_.error;
+}
+
+void DecisionRun::Produce() {
+  for (const BoundProducer& bound : policy_.producers) {
+    Data& data = state_.board_.At(static_cast<size_t>(bound.slot));
+    if (!bound.producer->Produce(in_, state_.base_, data)) break;
+    data.present = true;
+  }
+  match_ = state_.board_.Get<PrefixMatch>(policy_.prefix_slot);
+  const auto* tokens = state_.board_.Get<TokenizedPrompt>(policy_.tokens_slot);
+  if (match_ != nullptr) receipt_.block_size = match_->block_size;
+  receipt_.prompt_tokens_estimated = tokens == nullptr || tokens->estimated;
+  if (tokens != nullptr) {
+    receipt_.prompt_tokens = static_cast<uint32_t>(tokens->size());
+    return;
+  }
+  size_t estimate = 0;  // nobody asked for tokens: the same four bytes a token, without making them
+  for (const model::Prompt& prompt : in_.request.prompts) {
+    size_t bytes = 0;
+    for (const std::string_view piece : prompt.text) bytes += piece.size();
+    estimate += prompt.tokens.empty() ? (bytes + 3) / 4 : prompt.tokens.size();
+  }
+  receipt_.prompt_tokens = static_cast<uint32_t>(estimate);
+}
+
+void DecisionRun::RunProfiles() {
+  auto& outcomes = state_.outcomes_;
+  outcomes.assign(policy_.profiles.size(), ProfileOutcome::kNotRun);
+  for (size_t ran = 0; ran < policy_.profiles.size();) {
+    state_.next_.clear();
+    policy_.handler->Next(in_, outcomes, state_.next_);
+    if (state_.next_.empty()) break;
+    for (const uint32_t index : state_.next_) {
+      if (outcomes[index] != ProfileOutcome::kNotRun) continue;
+      outcomes[index] = RunProfile(policy_.profiles[index], ran);
+      if (outcomes[index] == ProfileOutcome::kEmpty) {
+        empty_profiles_ += (empty_profiles_.empty() ? "'" : ", '") + policy_.profiles[index].name + "'";
+      }
+      ++ran;
+    }
+  }
+  decision_.profiles.resize(profiles_used_);
+  receipt_.profiles.resize(receipts_used_);
+}
+
+ProfileOutcome DecisionRun::RunProfile(const Profile& profile, size_t ran) {
+  if (receipt_.profiles.size() <= ran) receipt_.profiles.emplace_back();
+  ProfileReceipt& receipt = receipt_.profiles[receipts_used_++];
+  state_.left_.CopyFrom(state_.base_);
+  state_.verdicts_.assign(state_.base_verdicts_.begin(), state_.base_verdicts_.end());
+  state_.picked_.clear();
+  state_.totals_.clear();
+  RunFilters(profile);
+  if (!state_.left_.empty()) {
+    RunScorers(profile);
+    profile.picker->Pick(state_.totals_, rng_, state_.picked_, state_.pick_scratch_);
+  }
+  FillReceipt(profile, receipt);
+  if (state_.picked_.empty()) return ProfileOutcome::kEmpty;
+  if (decision_.profiles.size() <= profiles_used_) decision_.profiles.emplace_back();
+  model::ProfileTargets& targets = decision_.profiles[profiles_used_++];
+  targets.profile = profile.name;
+  targets.targets.resize(state_.picked_.size());
+  for (size_t i = 0; i < state_.picked_.size(); ++i) {
+    const uint32_t row = state_.left_.row(state_.picked_[i]);
+    targets.targets[i] = {pool_.id(row), row, pool_.members->endpoints[row]};
+  }
+  return ProfileOutcome::kPicked;
+}
+
+void DecisionRun::RunFilters(const Profile& profile) {
+  for (size_t f = 0; f < profile.filters.size() && !state_.left_.empty(); ++f) {
+    state_.keep_.assign(state_.left_.size(), 1);
+    profile.filters[f]->Keep(in_, state_.left_, state_.keep_);
+    state_.left_.Compact(state_.keep_, [&](uint32_t row) { state_.verdicts_[row] = static_cast<int16_t>(f); });
+  }
+}
+
+void DecisionRun::RunScorers(const Profile& profile) {
+  const size_t n = state_.left_.size();
+  state_.matrix_.resize(n * profile.scorers.size());
+  state_.totals_.assign(n, 0);
+  for (size_t s = 0; s < profile.scorers.size(); ++s) {
+    const std::span<float> raw = std::span<float>(state_.matrix_).subspan(s * n, n);
+    profile.scorers[s].scorer->Score(in_, state_.left_, raw);
+    const float weight = profile.scorers[s].weight;
+    float* const totals = state_.totals_.data();
+    for (size_t i = 0; i < n; ++i) {
+      // NaN stays NaN in the matrix (the receipt says "none") and adds nothing.
+      const float clamped = raw[i] < 0 ? 0 : raw[i] > 1 ? 1 : raw[i];
+      raw[i] = clamped;
+      totals[i] += clamped == clamped ? weight * clamped : 0;
+    }
+  }
+}
+
+void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers,
+                               size_t position) const {
+  ReceiptCandidate candidate;
+  candidate.endpoint = pool_.members->endpoints[row];
+  candidate.verdict = verdict;
+  if (match_ != nullptr) candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
+  if (pool_.scraped_at[row] != model::EndpointState::kNever) {
+    candidate.data_age_ms = static_cast<float>(Seconds(in_.now - pool_.scraped_at[row]) * 1e3);
+  }
+  const size_t n = state_.left_.size();
+  for (size_t s = 0; s < scorers; ++s) {
+    out.scores.push_back(verdict == model::kCandidate ? state_.matrix_[s * n + position]
+                                                      : std::numeric_limits<float>::quiet_NaN());
+  }
+  if (verdict == model::kCandidate) candidate.total = state_.totals_[position];
+  out.candidates.push_back(std::move(candidate));
+}
+
+void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
+  const size_t limit = state_.limits_.receipt_candidates_max;
+  const size_t n = state_.left_.size(), scorers = profile.scorers.size();
+  const std::vector<float>& totals = state_.totals_;
+  out.columns = profile.columns;
+  out.candidates.clear();
+  out.scores.clear();
+  out.picked = static_cast<uint32_t>(std::min(state_.picked_.size(), limit));
+  out.runner_up = ProfileReceipt::kNone;
+
+  // The picked, then the rest by total. Only as many as are shown (and one, for the runner-up) are sorted.
+  std::vector<uint32_t>& order = state_.order_;
+  order.clear();
+  state_.keep_.assign(n, 1);
+  for (const uint32_t position : state_.picked_) state_.keep_[position] = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    if (state_.keep_[i] != 0) order.push_back(i);
+  }
+  const size_t rest = std::min(order.size(), limit - out.picked);
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(rest), order.end(),
+                    [&](uint32_t a, uint32_t b) { return totals[a] != totals[b] ? totals[a] > totals[b] : a < b; });
+  for (size_t i = 0; i < out.picked; ++i) {
+    AddCandidate(out, state_.left_.row(state_.picked_[i]), model::kCandidate, scorers, state_.picked_[i]);
+  }
+  if (rest > 0) out.runner_up = out.picked;
+  for (size_t i = 0; i < rest; ++i) {
+    AddCandidate(out, state_.left_.row(order[i]), model::kCandidate, scorers, order[i]);
+  }
+  if (n < pool_.size()) {
+    for (uint32_t row = 0; row < pool_.size() && out.candidates.size() < limit; ++row) {
+      if (state_.verdicts_[row] != model::kCandidate) AddCandidate(out, row, state_.verdicts_[row], scorers, 0);
+    }
+  }
+  out.omitted = static_cast<uint32_t>(pool_.size() - out.candidates.size());
+}
+
+void DecisionRun::Conclude() {
+  const auto primary = policy_.handler->Primary(in_, state_.outcomes_);
+  if (!primary || state_.outcomes_[*primary] != ProfileOutcome::kPicked) {
+    if (!empty_profiles_.empty()) {
+      Fail(Code::kResourceExhausted, "rejected-saturated: no endpoint is left after the filters of profile " +
+                                         empty_profiles_ + "; the receipt says which filter dropped which");
+    } else {
+      decision_.error = primary ? Error{Code::kInternal, "the profile handler chose a profile that did not run", {}}
+                                : primary.error();
+    }
+    receipt_.error = decision_.error;
+    return;
+  }
+  const std::string& name = policy_.profiles[*primary].name;
+  for (uint32_t i = 0; i < decision_.profiles.size(); ++i) {
+    if (decision_.profiles[i].profile == name) decision_.primary = i;
+  }
+  for (uint32_t i = 0; i < receipt_.profiles.size(); ++i) {
+    if (receipt_.profiles[i].columns->profile == name) receipt_.primary = i;
+  }
+}
+
+void Decide(const Request& request, const PoolView& pool, PolicyState& state, const Clock& clock, Rng& rng,
+            Decision& decision) {
+  const TimePoint start = clock.Now();
+  DecisionRun(request, pool, state, start, rng, decision).Run();
+  decision.receipt.unix_seconds = clock.UnixSeconds();
+  decision.receipt.decide_ns = static_cast<uint64_t>((clock.Now() - start).count());
+}
+
+Decision Decide(const Request& request, const PoolView& pool, PolicyState& state, const Clock& clock, Rng& rng) {
+  Decision decision;
+  Decide(request, pool, state, clock, rng, decision);
+  return decision;
+}
+
+Ticket OnDispatch(const Request& request, const PoolView& pool, PolicyState& state, const Decision& decision,
+                  const Clock& clock) {
+  SLUICE_CHECK(decision.serial == state.serial_, "OnDispatch belongs to the state's latest decision");
+  SLUICE_CHECK(decision.ok(), "only a pick can be dispatched");
+  Ticket ticket;
+  ticket.request_id = request.id;
+  const DecisionInput in{request, pool, state.board_, state.states_, clock.Now()};
+  for (const auto& [hooks, plugin] : state.policy_->hooks) hooks->OnDispatch(in, decision, ticket);
+  ++state.open_tickets_;
+  return ticket;
+}
+
+void OnFirstChunk(PolicyState& state, Ticket& ticket) {
+  for (const auto& [hooks, plugin] : state.policy_->hooks) {
+    hooks->OnFirstChunk(ticket, state.states_[plugin->index()].get());
+  }
+}
+
+void OnResponseEnd(PolicyState& state, Ticket&& ticket, const ResponseEnd& end) {
+  const Ticket ended = std::move(ticket);
+  for (const auto& [hooks, plugin] : state.policy_->hooks) {
+    hooks->OnEnd(ended, end, state.states_[plugin->index()].get());
+  }
+  SLUICE_CHECK(state.open_tickets_ > 0, "a ticket ends once");
+  --state.open_tickets_;
+}
+
+}  // namespace sluice::schedule

@@ -1,0 +1,19 @@
+// random-picker: any candidate, whatever its total.
+#pragma once
+
+#include "schedule/plugin.h"
+
+namespace sluice::schedule {
+
+class RandomPicker final : public Plugin, public Picker {
+ public:
+  static const PluginInfo kInfo;
+  RandomPicker(const PluginInfo& info, std::string name, const Params& params);
+  void Pick(std::span<const float> totals, Rng& rng, std::vector<uint32_t>& picked,
+            std::vector<double>& scratch) const override;
+
+ private:
+  size_t count_;
+};
+
+}  // namespace sluice::schedule

@@ -1,0 +1,1 @@
+"""What the Python suites share. Import as `from support import tree`."""
