@@ -69,8 +69,7 @@ int Main(int argc, char** argv) {
       "  sluice explain ID         why a request went where it went\n"
       "  sluice COMMAND --help     flags and examples of one command");
 
-  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,  &AddExplainCommand,
-                                      &AddGatewayCommand, &AddWorkerCommand, &AddBenchCommand};
+  constexpr AddCommand kCommands[] = {&AddExplainCommand, &AddGatewayCommand};
   std::vector<CLI::App*> commands;
   std::vector<Action> actions(std::size(kCommands));
   std::vector<std::string> names;
@@ -110,7 +109,7 @@ int Main(int argc, char** argv) {
     return Info(code.error().code).exit_code;
   }
   if (!root.remaining().empty()) {
-    const std::string& word = root.remaining().front();
+    const std::string word = root.remaining().front();
     return UsageError(
         root, (word.starts_with('-') ? "unknown flag '" : "unknown command '") + word + "'" + DidYouMean(word, names));
   }

@@ -1,6 +1,9 @@
 #include "gateway/inference_request.h"
 
 #include <array>
+#include <nlohmann/json.hpp>
+
+#include "codec/json/dom.h"
 
 namespace sluice::gateway {
 
@@ -90,7 +93,13 @@ Status ReadPrompt(const JsonValue& value, std::string_view field, model::Request
       std::string(field));
 }
 
-Status WrongType(std::string_view field, std::string_view want) {
+Status ReadPromptField(const JsonValue& root, std::string_view field, model::Request& request) {
+  const auto value = root.Find(field);
+  if (!value) return Fail(Code::kInvalidArgument, "the request needs `" + std::string(field) + "`", std::string(field));
+  return ReadPrompt(*value, field, request);
+}
+
+tl::unexpected<Error> WrongType(std::string_view field, std::string_view want) {
   return Fail(Code::kInvalidArgument, "`" + std::string(field) + "` must be " + std::string(want), std::string(field));
 }
 
@@ -114,7 +123,8 @@ std::optional<ApiKind> ApiOfPath(std::string_view path) {
   return std::nullopt;
 }
 
-Status ReadInferenceRequest(ApiKind api, codec::JsonReader& reader, std::string_view body, model::Request& request) {
+Result<BodyFacts> ReadInferenceRequest(ApiKind api, codec::JsonReader& reader, std::string_view body,
+                                       model::Request& request) {
   const auto root = reader.Parse(body);
   if (!root) return tl::unexpected(root.error());
   if (!root->IsObject()) return Fail(Code::kInvalidArgument, "the request body must be a JSON object");
@@ -138,22 +148,31 @@ Status ReadInferenceRequest(ApiKind api, codec::JsonReader& reader, std::string_
       break;
     }
   }
+  const BodyFacts facts{.kv_transfer_params = root->Find("kv_transfer_params").has_value()};
+  Status prompt;
   switch (api) {
     case ApiKind::kChat:
-      return ReadChat(*root, request);
+      prompt = ReadChat(*root, request);
+      break;
     case ApiKind::kCompletions:
-    case ApiKind::kEmbeddings: {
-      const std::string_view field = api == ApiKind::kCompletions ? "prompt" : "input";
-      const auto value = root->Find(field);
-      if (!value)
-        return Fail(Code::kInvalidArgument, "the request needs `" + std::string(field) + "`", std::string(field));
-      return ReadPrompt(*value, field, request);
-    }
+      prompt = ReadPromptField(*root, "prompt", request);
+      break;
+    case ApiKind::kEmbeddings:
+      prompt = ReadPromptField(*root, "input", request);
+      break;
     case ApiKind::kTokenize:
     case ApiKind::kDetokenize:
-      return {};
+      break;
   }
-  return {};
+  if (!prompt) return tl::unexpected(prompt.error());
+  return facts;
+}
+
+Result<std::string> WithoutKvTransferParams(std::string_view body, size_t bytes_max) {
+  auto tree = codec::ParseDom(body, {.bytes_max = bytes_max});
+  if (!tree) return tl::unexpected(tree.error());
+  tree->erase("kv_transfer_params");
+  return codec::Dump(*tree);
 }
 
 }  // namespace sluice::gateway

@@ -54,8 +54,8 @@ void TellClient(net::ServerExchange& exchange, const RelayReport& report) {
 
 }  // namespace
 
-Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request, OnPiece on_piece,
-                        void* context) {
+Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request,
+                        RelayObserver& observer) {
   RelayReport report;
   runtime::Loop& loop = exchange.ClientReadable().loop();
   std::optional<net::ClientCall> call;
@@ -113,8 +113,9 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           const TimePoint now = loop.Now();
           if (!report.first_byte) {
             report.first_byte = now;
-          } else if (on_piece != nullptr) {
-            on_piece(context, now - previous);
+            observer.OnFirstByte();
+          } else {
+            observer.OnPiece(now - previous);
           }
           previous = now;
           ++report.pieces;

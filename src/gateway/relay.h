@@ -48,10 +48,17 @@ struct RelayReport {
   std::optional<Usage> usage;
 };
 
-// Called with the time since the previous piece, for inter-token latency. May be null.
-using OnPiece = void (*)(void* context, Duration since_previous);
+// Hears of a relay's progress. Calls come on the loop, between two waits, and must not block.
+class RelayObserver {
+ public:
+  virtual void OnFirstByte() = 0;                     // of the answer's body
+  virtual void OnPiece(Duration since_previous) = 0;  // each later wake-up that brought body bytes
+
+ protected:
+  ~RelayObserver() = default;
+};
 
 runtime::Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request,
-                                 OnPiece on_piece = nullptr, void* context = nullptr);
+                                 RelayObserver& observer);
 
 }  // namespace sluice::gateway

@@ -1,8 +1,7 @@
 // AnswerReader reads one streamed OpenAI answer (chat or completions) into a Sample: when text came, how much, what the
 // server counted, and whether the stream ended as it should. Pure: the caller feeds bytes and the time they came.
-// Thread rule: one owner; the JsonReader may serve many readers of one thread. Cost: one pass over the bytes and one JSON
-// parse an event, no tree.
-// Limit: an event may take kEventBytesMax.
+// Thread rule: one owner; the JsonReader may serve many readers of one thread. Cost: one pass over the bytes and one
+// JSON parse an event, no tree. Limit: an event may take kEventBytesMax.
 #pragma once
 
 #include <string>

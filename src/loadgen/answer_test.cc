@@ -32,8 +32,8 @@ TEST(Answer, TimesAndUsageOfACompletion) {
   const Sample s = Read({{0.5, Completion("a")},
                          {0.6, Completion("b")},
                          {0.8, Completion("c", R"("length")")},
-                         {0.9, Data(R"({"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":4,
-                                        "prompt_tokens_details":{"cached_tokens":32}}})") +
+                         {0.9, Data(R"({"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":4,)"
+                                    R"("prompt_tokens_details":{"cached_tokens":32}}})") +
                                    kDone}},
                         1.0);
   EXPECT_EQ(s.failure, Failure::kNone) << s.failure_text;

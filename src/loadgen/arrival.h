@@ -11,7 +11,8 @@ namespace sluice::loadgen {
 class ArrivalTimes {
  public:
   // `kind` is kPoisson or kConstant.
-  ArrivalTimes(ArrivalKind kind, double rate, uint64_t seed) : kind_(kind), rate_(rate), rng_(seed ^ 0x6172726976616c73) {}
+  ArrivalTimes(ArrivalKind kind, double rate, uint64_t seed)
+      : kind_(kind), rate_(rate), rng_(seed ^ 0x6172726976616c73) {}
 
   // The first request of a constant rate is due at once; of a Poisson process after a first gap.
   Duration Next() {

@@ -1,7 +1,7 @@
 // Distribution: count, mean and maximum exactly, percentiles from the values themselves: all of them up to kKept, a
-// uniform random sample of kKept beyond that (Vitter's algorithm R), so that a long run has a bounded memory. Percentiles
-// are interpolated linearly between order statistics, as numpy does by default. Thread rule: one owner. Cost: a push a
-// value, 16 MiB at most; Summarize() sorts a copy.
+// uniform random sample of kKept beyond that (Vitter's algorithm R), so that a long run has a bounded memory.
+// Percentiles are interpolated linearly between order statistics, as numpy does by default. Thread rule: one owner.
+// Cost: a push a value, 16 MiB at most; Summarize() sorts a copy.
 #pragma once
 
 #include <algorithm>

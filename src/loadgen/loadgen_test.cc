@@ -16,12 +16,11 @@ namespace {
 using testing::HasSubstr;
 
 WorkloadOptions Small(uint64_t seed = 1) {
-  return {.groups = 4, .prompts_per_group = 3, .prefix_tokens = 20, .question_tokens = 5, .output_tokens = 7, .seed = seed};
+  return {
+      .groups = 4, .prompts_per_group = 3, .prefix_tokens = 20, .question_tokens = 5, .output_tokens = 7, .seed = seed};
 }
 
-int64_t CountWords(const std::string& text) {
-  return text.empty() ? 0 : 1 + std::count(text.begin(), text.end(), ' ');
-}
+int64_t CountWords(const std::string& text) { return text.empty() ? 0 : 1 + std::count(text.begin(), text.end(), ' '); }
 
 TEST(Workload, EveryPromptOnceARoundAndGroupsShareTheirPrefix) {
   Workload workload(Small());
@@ -130,8 +129,14 @@ TEST(Distribution, BeyondItsMemoryItSamplesEvenly) {
 }
 
 Sample Good(double start_s, double ttft_s, double e2e_s) {
-  return {.endpoint = "10.0.0.1:8000", .start_s = start_s, .ttft_s = ttft_s, .e2e_s = e2e_s, .itl_s = {0.01f, 0.03f},
-          .prompt_tokens = 100, .output_tokens = 5, .cached_tokens = 64};
+  return {.endpoint = "10.0.0.1:8000",
+          .start_s = start_s,
+          .ttft_s = ttft_s,
+          .e2e_s = e2e_s,
+          .itl_s = {0.01f, 0.03f},
+          .prompt_tokens = 100,
+          .output_tokens = 5,
+          .cached_tokens = 64};
 }
 
 Report SomeReport() {
@@ -186,11 +191,31 @@ TEST(Recorder, EndpointsAreBounded) {
 
 TEST(Report, JsonHasTheDocumentedKeys) {
   const auto json = nlohmann::json::parse(ReportJson(SomeReport()));
-  for (const char* key :
-       {"url", "model", "api", "stopped", "workload", "arrival", "seconds", "requests", "completed", "failed",
-        "warmup_requests", "requests_per_second", "prompt_tokens", "output_tokens", "cached_tokens", "hit_rate",
-        "prompt_tokens_per_second", "output_tokens_per_second", "ttft_ms", "itl_ms", "tpot_ms", "e2e_ms", "late_ms",
-        "failures", "endpoints"}) {
+  for (const char* key : {"url",
+                          "model",
+                          "api",
+                          "stopped",
+                          "workload",
+                          "arrival",
+                          "seconds",
+                          "requests",
+                          "completed",
+                          "failed",
+                          "warmup_requests",
+                          "requests_per_second",
+                          "prompt_tokens",
+                          "output_tokens",
+                          "cached_tokens",
+                          "hit_rate",
+                          "prompt_tokens_per_second",
+                          "output_tokens_per_second",
+                          "ttft_ms",
+                          "itl_ms",
+                          "tpot_ms",
+                          "e2e_ms",
+                          "late_ms",
+                          "failures",
+                          "endpoints"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
   EXPECT_EQ(json.size(), 25u) << "a new key must be documented in report.h and listed here";
@@ -218,9 +243,10 @@ TEST(Report, TheTableSaysWhatMatters) {
 }
 
 TEST(ProgressLine, ShowsShareByRequestsOrByTime) {
-  EXPECT_EQ(ProgressLine({.seconds = 10, .sent = 48, .finished = 40, .failed = 1, .output_tokens = 1000, .requests = 100}),
-            " 40 %  40 of 100 · 8 running · 4.0 requests/s · 100 tokens/s · 1 failed · 10 s");
-  EXPECT_THAT(ProgressLine({.warming_up = true, .seconds = 5, .finished = 40, .sent = 40, .seconds_max = 20}),
+  EXPECT_EQ(
+      ProgressLine({.seconds = 10, .sent = 48, .finished = 40, .failed = 1, .output_tokens = 1000, .requests = 100}),
+      " 40 %  40 of 100 · 8 running · 4.0 requests/s · 100 tokens/s · 1 failed · 10 s");
+  EXPECT_THAT(ProgressLine({.warming_up = true, .seconds = 5, .sent = 40, .finished = 40, .seconds_max = 20}),
               HasSubstr("warming up  25 %"));
 }
 
@@ -254,7 +280,8 @@ TEST(Options, RangesAreChecked) {
 
 TEST(Options, NamesRoundTripAndTyposAreHelped) {
   for (const Api api : {Api::kCompletions, Api::kChat}) EXPECT_EQ(ParseApi(Name(api)), api);
-  for (const auto kind : {WorkloadKind::kSharedPrefix, WorkloadKind::kRandom}) EXPECT_EQ(ParseWorkloadKind(Name(kind)), kind);
+  for (const auto kind : {WorkloadKind::kSharedPrefix, WorkloadKind::kRandom})
+    EXPECT_EQ(ParseWorkloadKind(Name(kind)), kind);
   for (const auto kind : {ArrivalKind::kConcurrency, ArrivalKind::kPoisson, ArrivalKind::kConstant}) {
     EXPECT_EQ(ParseArrivalKind(Name(kind)), kind);
   }

@@ -1,5 +1,5 @@
-// BenchOptions: what `sluice bench` sends, where, how fast and for how long. Thread rule: plain values. The names follow
-// the field's generators (inference-perf's shared_prefix, vLLM's bench).
+// BenchOptions: what `sluice bench` sends, where, how fast and for how long. Thread rule: plain values. The names
+// follow the field's generators (inference-perf's shared_prefix, vLLM's bench).
 #pragma once
 
 #include <cstdint>

@@ -9,9 +9,9 @@ namespace sluice::loadgen {
 
 struct Progress {
   bool warming_up = false;
-  double seconds = 0;      // since this part began
-  int64_t sent = 0;        // requests of this part
-  int64_t finished = 0;    // answered or failed
+  double seconds = 0;    // since this part began
+  int64_t sent = 0;      // requests of this part
+  int64_t finished = 0;  // answered or failed
   int64_t failed = 0;
   int64_t output_tokens = 0;
   int64_t requests = 0;    // to send in this part; 0: until the time is over

@@ -93,11 +93,13 @@ Report Recorder::Finish(const BenchOptions& options, uint64_t warmup, bool stopp
     report.failures.push_back(failures_[i]);
     report.failures.back().failure = static_cast<Failure>(i);
   }
-  std::stable_sort(report.failures.begin(), report.failures.end(),
-                   [](const FailureCount& a, const FailureCount& b) { return a.count > b.count; });
+  std::sort(report.failures.begin(), report.failures.end(), [](const FailureCount& a, const FailureCount& b) {
+    return a.count != b.count ? a.count > b.count : a.failure < b.failure;
+  });
   for (const auto& [name, share] : endpoints_) report.endpoints.push_back(share);
-  std::stable_sort(report.endpoints.begin(), report.endpoints.end(),
-                   [](const EndpointShare& a, const EndpointShare& b) { return a.requests > b.requests; });
+  std::sort(report.endpoints.begin(), report.endpoints.end(), [](const EndpointShare& a, const EndpointShare& b) {
+    return a.requests != b.requests ? a.requests > b.requests : a.endpoint < b.endpoint;
+  });
   return report;
 }
 

@@ -22,9 +22,9 @@ std::string Describe(const BenchOptions& o) {
   const WorkloadOptions& w = o.workload;
   std::string text(Name(w.kind));
   if (w.kind == WorkloadKind::kSharedPrefix) {
-    text += Format(" %lld x %lld, %lld+%lld", static_cast<long long>(Groups(w)),
-                   static_cast<long long>(PromptsPerGroup(w)), static_cast<long long>(PrefixTokens(w)),
-                   static_cast<long long>(w.question_tokens));
+    text +=
+        Format(" %lld x %lld, %lld+%lld", static_cast<long long>(Groups(w)), static_cast<long long>(PromptsPerGroup(w)),
+               static_cast<long long>(PrefixTokens(w)), static_cast<long long>(w.question_tokens));
   } else {
     text += Format(" %lld", static_cast<long long>(w.question_tokens));
   }
@@ -39,8 +39,8 @@ std::string Describe(const BenchOptions& o) {
 
 std::string LatencyRow(const char* name, const Percentiles& p) {
   if (p.count == 0) return Format("%-10s         -\n", name);
-  return Format("%-10s %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f\n", name, p.mean * 1e3, p.p50 * 1e3, p.p90 * 1e3, p.p95 * 1e3,
-                p.p99 * 1e3, p.max * 1e3);
+  return Format("%-10s %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f\n", name, p.mean * 1e3, p.p50 * 1e3, p.p90 * 1e3,
+                p.p95 * 1e3, p.p99 * 1e3, p.max * 1e3);
 }
 
 std::string EndpointRows(const Report& report) {
@@ -49,9 +49,9 @@ std::string EndpointRows(const Report& report) {
   for (size_t i = 0; i < std::min(report.endpoints.size(), kEndpointsShown); ++i) {
     const EndpointShare& share = report.endpoints[i];
     const double prompt = static_cast<double>(std::max<int64_t>(share.prompt_tokens, 1));
-    out += Format("%-32s %9llu %14lld %6.1f %%\n", share.endpoint.c_str(),
-                  static_cast<unsigned long long>(share.requests), static_cast<long long>(share.prompt_tokens),
-                  100.0 * static_cast<double>(share.cached_tokens) / prompt);
+    out +=
+        Format("%-32s %9llu %14lld %6.1f %%\n", share.endpoint.c_str(), static_cast<unsigned long long>(share.requests),
+               static_cast<long long>(share.prompt_tokens), 100.0 * static_cast<double>(share.cached_tokens) / prompt);
   }
   if (report.endpoints.size() > kEndpointsShown) {
     out += Format("and %zu more (-o json has all)\n", report.endpoints.size() - kEndpointsShown);
@@ -107,9 +107,10 @@ std::string ReportTable(const Report& report) {
                 PerSecond(static_cast<double>(report.output_tokens), report),
                 PerSecond(static_cast<double>(report.prompt_tokens), report));
   if (report.prompt_tokens_with_cache > 0) {
-    out += Format("Cache      %.1f %% of prompt tokens were cached (%lld of %lld)\n",
-                  100.0 * static_cast<double>(report.cached_tokens) / static_cast<double>(report.prompt_tokens_with_cache),
-                  static_cast<long long>(report.cached_tokens), static_cast<long long>(report.prompt_tokens_with_cache));
+    out +=
+        Format("Cache      %.1f %% of prompt tokens were cached (%lld of %lld)\n",
+               100.0 * static_cast<double>(report.cached_tokens) / static_cast<double>(report.prompt_tokens_with_cache),
+               static_cast<long long>(report.cached_tokens), static_cast<long long>(report.prompt_tokens_with_cache));
   } else {
     out += "Cache      the server does not say how many prompt tokens were cached\n";
   }
@@ -137,7 +138,8 @@ std::string ReportJson(const Report& report) {
   w.Field("prompt_tokens", report.prompt_tokens).Field("output_tokens", report.output_tokens);
   if (report.prompt_tokens_with_cache > 0) {
     w.Field("cached_tokens", report.cached_tokens);
-    w.Field("hit_rate", static_cast<double>(report.cached_tokens) / static_cast<double>(report.prompt_tokens_with_cache));
+    w.Field("hit_rate",
+            static_cast<double>(report.cached_tokens) / static_cast<double>(report.prompt_tokens_with_cache));
   } else {
     w.Field("cached_tokens", nullptr).Field("hit_rate", nullptr);
   }

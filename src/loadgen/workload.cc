@@ -61,7 +61,8 @@ std::string Words(Rng rng, int64_t count) {
 
 }  // namespace
 
-Workload::Workload(const WorkloadOptions& options) : options_(options), rng_(RngFor(options.seed, Stream::kOrder, 0, 0)) {
+Workload::Workload(const WorkloadOptions& options)
+    : options_(options), rng_(RngFor(options.seed, Stream::kOrder, 0, 0)) {
   SLUICE_CHECK(Groups(options) > 0 && PromptsPerGroup(options) > 0, "Validate() the options first");
   if (options_.kind == WorkloadKind::kSharedPrefix) {
     order_.resize(static_cast<size_t>(Groups(options) * PromptsPerGroup(options)));
@@ -82,8 +83,8 @@ Prompt Workload::Next() {
   const uint32_t group = order_[at] / per_group;
   return {.group = group,
           .prefix = Words(RngFor(options_.seed, Stream::kPrefix, group, 0), PrefixTokens(options_)),
-          .question = Words(RngFor(options_.seed, Stream::kQuestion, group, order_[at] % per_group),
-                            options_.question_tokens),
+          .question =
+              Words(RngFor(options_.seed, Stream::kQuestion, group, order_[at] % per_group), options_.question_tokens),
           .output_tokens = options_.output_tokens};
 }
 

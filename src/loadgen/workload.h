@@ -1,6 +1,6 @@
 // Workload: the prompts of a run, one after another, reproducible from the seed. Shared prefix is inference-perf's
-// shared_prefix: groups x prompts, all sent once in a shuffled order, then again in another order. Thread rule: one owner.
-// Cost: a prompt is written anew each time, about 10 ns a word; memory is four bytes a distinct prompt.
+// shared_prefix: groups x prompts, all sent once in a shuffled order, then again in another order. Thread rule: one
+// owner. Cost: a prompt is written anew each time, about 10 ns a word; memory is four bytes a distinct prompt.
 #pragma once
 
 #include <array>

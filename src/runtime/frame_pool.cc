@@ -12,11 +12,14 @@ constexpr size_t kKeptPerClass = 4096;  // limit on what an idle thread holds on
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define SLUICE_NO_FRAME_POOL 1
+constexpr bool kPooled = false;  // so that the sanitizer sees a frame used after its end
+#else
+constexpr bool kPooled = true;
 #endif
+#else
+constexpr bool kPooled = true;
 #endif
 
-#ifndef SLUICE_NO_FRAME_POOL
 struct FreeFrameNode {
   FreeFrameNode* next;
 };
@@ -38,15 +41,13 @@ struct ThreadLists {
 };
 
 thread_local ThreadLists lists;
-#endif
 
 size_t ClassOf(size_t bytes) { return (bytes - 1) / kStep; }
 
 }  // namespace
 
 void* AllocateFrame(size_t bytes) {
-#ifndef SLUICE_NO_FRAME_POOL
-  if (bytes <= kFrameMax) {
+  if (kPooled && bytes <= kFrameMax) {
     const size_t c = ClassOf(bytes);
     if (FreeFrameNode* node = lists.head[c]) {
       lists.head[c] = node->next;
@@ -55,13 +56,11 @@ void* AllocateFrame(size_t bytes) {
     }
     return ::operator new((c + 1) * kStep);
   }
-#endif
   return ::operator new(bytes);
 }
 
 void FreeFrame(void* frame, size_t bytes) noexcept {
-#ifndef SLUICE_NO_FRAME_POOL
-  if (bytes <= kFrameMax) {
+  if (kPooled && bytes <= kFrameMax) {
     const size_t c = ClassOf(bytes);
     if (lists.count[c] < kKeptPerClass) {
       auto* node = static_cast<FreeFrameNode*>(frame);
@@ -71,7 +70,6 @@ void FreeFrame(void* frame, size_t bytes) noexcept {
       return;
     }
   }
-#endif
   ::operator delete(frame);
 }
 

@@ -57,6 +57,7 @@ class Loop {
   void Run();
   void RunUntilIdle();
   void Stop();
+  void Resume() { stop_ = false; }  // after Stop(): Run() may be called again
   bool stopping() const { return stop_; }
 
   // Time at the start of this batch; cheap.

@@ -32,6 +32,7 @@ Result<Json> ParseArray(const std::string& text, const char* param) {
 
 std::string TextOf(const Json& content) {
   if (content.is_string()) return content.get<std::string>();
+  if (content.is_object()) return content.dump();  // some clients send a tool's result unencoded
   std::string out;
   if (content.is_array()) {
     for (const auto& part : content) {

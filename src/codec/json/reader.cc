@@ -106,6 +106,8 @@ void JsonValue::ForEachMember(const std::function<bool(std::string_view, JsonVal
   }
 }
 
+std::string JsonValue::ToJson() const { return simdjson::minify(JsonValueAccess::Unwrap(*this)); }
+
 size_t JsonValue::Count() const {
   // Counted here: simdjson's own count saturates at 2^24.
   size_t n = 0;

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -36,6 +37,7 @@ class JsonValue {
   void ForEachElement(const std::function<bool(JsonValue)>& visit) const;
   void ForEachMember(const std::function<bool(std::string_view key, JsonValue)>& visit) const;
   size_t Count() const;  // elements or members; 0 for other types
+  std::string ToJson() const;  // the value as compact JSON text
 
  private:
   friend struct JsonValueAccess;

@@ -1,0 +1,137 @@
+// `sluice gateway`: the HTTP front door for one or several pools.
+#include <csignal>
+#include <cstdio>
+
+#include "app/command.h"
+#include "gateway/gateway.h"
+#include "observe/log.h"
+#include "runtime/signals.h"
+
+namespace sluice::app {
+namespace {
+
+struct Flags {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8080;
+  std::vector<std::string> config_files;
+  std::vector<std::string> endpoint_files;
+  std::vector<std::string> pool_names;
+  std::vector<std::string> endpoints;
+  double refresh_ms = 50;
+  bool experimental = false;
+  double drain_seconds = 30;
+  double silence_seconds = 300;
+  size_t body_max = size_t{64} << 20;
+  int tries = 3;
+  uint64_t seed = 0;
+};
+
+Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
+  gateway::GatewayOptions options;
+  options.listen = {flags.host, flags.port};
+  options.body_bytes_max = flags.body_max;
+  options.silence_max = FromSeconds(flags.silence_seconds);
+  options.drain_timeout = FromSeconds(flags.drain_seconds);
+  options.tries_max = flags.tries;
+  options.seed = flags.seed;
+  const size_t pools =
+      std::max<size_t>({1, flags.config_files.size(), flags.endpoint_files.size(), flags.pool_names.size()});
+  const auto fits = [pools](size_t n) { return n == 0 || n == pools; };
+  if (!fits(flags.config_files.size()) || !fits(flags.endpoint_files.size()) || !fits(flags.pool_names.size())) {
+    return Fail(Code::kInvalidArgument,
+                "--pool-name, --config-file and --endpoints-file describe pools in order: give each of them once per "
+                "pool or not at all");
+  }
+  if (!flags.endpoints.empty() && pools > 1) {
+    return Fail(Code::kInvalidArgument, "--endpoint works with one pool; with several, give each its --endpoints-file");
+  }
+  for (size_t i = 0; i < pools; ++i) {
+    gateway::PoolOptions pool;
+    if (!flags.pool_names.empty())
+      pool.name = flags.pool_names[i];
+    else if (pools > 1)
+      pool.name = "pool-" + std::to_string(i);
+    if (!flags.config_files.empty()) pool.config_path = flags.config_files[i];
+    if (!flags.endpoint_files.empty()) pool.endpoints_path = flags.endpoint_files[i];
+    for (const std::string& text : flags.endpoints) {
+      const auto address = net::Address::Parse(text);
+      if (!address) return tl::unexpected(address.error());
+      pool.endpoints.push_back(
+          {.id = "default/" + text, .name = text, .address = address->host, .port = address->port});
+    }
+    pool.scrape_interval = FromSeconds(flags.refresh_ms / 1e3);
+    pool.allow_experimental_plugins = flags.experimental;
+    options.pools.push_back(std::move(pool));
+  }
+  return options;
+}
+
+runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, gateway::Gateway* gateway) {
+  co_await signals->Next();
+  observe::Log(observe::Level::kInfo, "gateway", "draining");
+  const size_t cut = co_await gateway->Drain();
+  observe::Log(observe::Level::kInfo, "gateway", "stopped", {{"connections_cut", cut}});
+  loop->Stop();
+}
+
+Result<int> Run(const Flags& flags) {
+  if (const Status log = ApplyLogOptions(); !log) return tl::unexpected(log.error());
+  auto options = ToOptions(flags);
+  if (!options) return tl::unexpected(options.error());
+  runtime::Signals::Block({SIGTERM, SIGINT});
+  runtime::Loop loop;
+  runtime::Signals signals(loop, {SIGTERM, SIGINT});
+  auto gateway = gateway::Gateway::Open(loop, std::move(*options));
+  if (!gateway) return tl::unexpected(gateway.error());
+  if (const Status listening = (*gateway)->Listen(); !listening) return tl::unexpected(listening.error());
+  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", "http://" + (*gateway)->address().ToString()}});
+  runtime::TaskScope scope(loop);
+  scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
+  loop.Run();
+  return 0;
+}
+
+}  // namespace
+
+CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
+  static Flags flags;
+  CLI::App* command =
+      root.add_subcommand("gateway", "the HTTP front door: chooses an endpoint for each request and relays it");
+  command->add_option("--host", flags.host, "address to listen on")->capture_default_str();
+  command->add_option("--port", flags.port, "port to listen on; 0 takes a free one")->capture_default_str();
+  command->add_option("--config-file", flags.config_files,
+                      "EndpointPickerConfig; once per pool (default: upstream's default)");
+  command->add_option("--endpoints-file", flags.endpoint_files,
+                      "file of endpoints, reloaded on change; instead of the configuration's file-discovery");
+  command->add_option("--pool-name", flags.pool_names, "name of the pool, for logs and metrics");
+  command->add_option("--endpoint", flags.endpoints, "IP:PORT of a model server; may be repeated");
+  command
+      ->add_option("--refresh-metrics-interval-ms", flags.refresh_ms, "time between two scrapes of an endpoint, in ms")
+      ->check(CLI::Range(50.0, 60000.0))
+      ->capture_default_str();
+  command->add_flag("--allow-experimental-plugins", flags.experimental, "load Alpha plugins");
+  command->add_option("--drain-timeout", flags.drain_seconds, "seconds that running requests get on SIGTERM")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  command
+      ->add_option("--endpoint-timeout", flags.silence_seconds,
+                   "seconds of silence after which an endpoint is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command->add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
+  command->add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
+      ->capture_default_str();
+  AddLogOptions(*command);
+  command->footer(
+      "Examples:\n"
+      "  sluice gateway --endpoint 127.0.0.1:8000 --endpoint 127.0.0.1:8001\n"
+      "  sluice gateway --config-file epp.yaml --endpoints-file endpoints.yaml --port 8080\n"
+      "Then: curl http://127.0.0.1:8080/v1/models");
+  action = [] { return Run(flags); };
+  return command;
+}
+
+}  // namespace sluice::app

@@ -1,0 +1,16 @@
+// GetOnce: one GET to a running Sluice, for commands that ask and end.
+// Thread rule: no loop may run in this thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "net/http_client.h"
+
+namespace sluice::app {
+
+// `url`: "http://127.0.0.1:8080" or "127.0.0.1:8080". kUnavailable, with a hint, when nobody answers there.
+Result<net::FetchResponse> GetOnce(std::string_view url, std::string_view target);
+
+}  // namespace sluice::app

@@ -1,0 +1,29 @@
+// The endpoint list that file-discovery reads: upstream's format, YAML or JSON, at most 1 MiB.
+//   endpoints:
+//   - {name: a, namespace: default, address: 10.0.0.1, port: "8000", labels: {llm-d.ai/role: decode}}
+// Each load replaces the whole set. A wrong entry is skipped and named; a file that cannot be read at all is an error,
+// and the caller keeps the set it has (or does not start).
+// Thread rule: pure. Cost: O(file).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/endpoint.h"
+
+namespace sluice::pool {
+
+struct EndpointFile {
+  static constexpr size_t kBytesMax = size_t{1} << 20;
+  std::vector<model::Endpoint> endpoints;  // ids are "namespace/name"
+  std::vector<std::string> skipped;        // one text for each wrong entry, with path and line
+};
+
+Result<EndpointFile> ParseEndpointFile(std::string_view text);
+
+// The first load: wrong entries are errors too.
+Result<std::vector<model::Endpoint>> ParseInitialEndpointFile(std::string_view text);
+
+}  // namespace sluice::pool

@@ -1,0 +1,229 @@
+#include "schedule/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace sluice::schedule {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const std::string kHead = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n";
+
+Result<LoadedConfig> Load(const std::string& body, const LoadOptions& options = {}) {
+  return LoadConfig(kHead + body, BuiltinRegistry(), options);
+}
+std::string ErrorOf(const std::string& body) {
+  const auto config = Load(body);
+  return config ? "loaded" : config.error().message;
+}
+std::string DescribeOf(const std::string& body) {
+  const auto config = Load(body);
+  return config ? DescribePolicy(*config) : config.error().message;
+}
+
+TEST(Config, TheBuiltInDefaultLoadsWithoutWarnings) {
+  const auto config = LoadConfig(DefaultConfigText(), BuiltinRegistry());
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_THAT(config->warnings, IsEmpty());
+  EXPECT_EQ(DescribePolicy(*config),
+            "profile handler: single-profile-handler\n"
+            "producers, in order:\n"
+            "  token-producer (tokenized-prompt)\n"
+            "  approx-prefix-cache-producer (prefix-match)\n"
+            "profile default:\n"
+            "  scorer queue-scorer, weight 2\n"
+            "  scorer kv-cache-utilization-scorer, weight 2\n"
+            "  scorer prefix-cache-scorer, weight 3\n"
+            "  picker max-score-picker\n"
+            "metrics: metrics-data-source (http, /metrics) read by core-metrics-extractor\n"
+            "created max-score-picker: no picker is configured\n"
+            "created single-profile-handler: one profile and no profile handler\n"
+            "created approx-prefix-cache-producer: prefix-match needed by 'prefix-cache-scorer'\n"
+            "created token-producer: tokenized-prompt needed by 'approx-prefix-cache-producer'\n");
+  EXPECT_THAT(config->parsers, ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"));
+}
+
+TEST(Config, UpstreamsErrorTexts) {
+  EXPECT_THAT(LoadConfig("a: [", BuiltinRegistry()).error().message, HasSubstr("failed to decode configuration JSON/YAML"));
+  EXPECT_THAT(ErrorOf("featureGates: [flowControll]\n"),
+              HasSubstr("feature gate 'flowControll' is unknown or unregistered; did you mean 'flowControl'?"));
+  EXPECT_THAT(ErrorOf("plugins:\n- name: x\n"), HasSubstr("plugin 'x' is missing a type (line 4)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n- type: queue-scorer\n"), HasSubstr("duplicate plugin name 'queue-scorer' (line 5)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorr\n"),
+              HasSubstr("plugins[0]: plugin type 'queue-scorr' is not registered; did you mean 'queue-scorer'? (line 4)"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- plugins: []\n"), HasSubstr("schedulingProfiles[0] is missing a name (line 4)"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n- name: a\n"), HasSubstr("schedulingProfiles[1] has duplicate name 'a'"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n  plugins:\n  - weight: 1\n"),
+              HasSubstr("schedulingProfiles[0].plugins[0] is missing a 'pluginRef' (line 6)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nschedulingProfiles:\n- name: a\n  plugins:\n  - pluginRef: queue-scorerr\n"),
+              HasSubstr("schedulingProfiles[a] references undefined plugin 'queue-scorerr'; did you mean 'queue-scorer'? (line 8)"));
+  EXPECT_THAT(ErrorOf("requestHandler:\n  parsers:\n  - pluginRef: x-parser\n"), HasSubstr("parser references undefined plugin 'x-parser'"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nrequestHandler:\n  parsers:\n  - pluginRef: queue-scorer\n"),
+              HasSubstr("the configured parser \"queue-scorer\" is not loaded"));
+  EXPECT_THAT(ErrorOf("saturationDetector: {pluginRef: utilization-detector}\n"),
+              HasSubstr("saturation detector references undefined plugin 'utilization-detector'"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n- name: b\n"), HasSubstr("no profile handler configured"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: single-profile-handler\nschedulingProfiles:\n- name: a\n- name: b\n"),
+              HasSubstr("SingleProfileHandler cannot support multiple scheduling profiles"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: single-profile-handler\n- {type: single-profile-handler, name: two}\n"),
+              HasSubstr("multiple profile handlers found"));
+  EXPECT_THAT(ErrorOf("flowControl: {maxRequests: -1}\n"), HasSubstr("flowControl.maxRequests: must be non-negative"));
+}
+
+TEST(Config, StrictFields) {
+  EXPECT_THAT(ErrorOf("plugin: []\n"), HasSubstr("plugin: unknown field; did you mean 'plugins'? (line 3)"));
+  EXPECT_THAT(ErrorOf("plugins: []\nplugins: []\n"), HasSubstr("duplicate key \"plugins\" (line 4)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: no-hit-lru-scorer\n  parameters:\n    lruSize: abc\n"),
+              HasSubstr("plugins[0].parameters.lruSize: expected an integer from 1 to 1000000, got \"abc\" (line 6)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: load-aware-scorer\n  parameters: {treshold: 5}\n"),
+              HasSubstr("plugins[0].parameters.treshold: unknown field; did you mean 'threshold'? (line 5)"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n  parameters: {x: 5}\n"), HasSubstr("plugins[0].parameters.x: unknown field"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: file-discovery\n"), HasSubstr("plugins[0].parameters.path: is required and missing"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: label-selector-filter\n  parameters: {matchExpressions: [{key: a, operator: in}]}\n"),
+              HasSubstr("plugins[0].parameters.matchExpressions[0].operator: expected one of In, NotIn, Exists, DoesNotExist"));
+  EXPECT_THAT(LoadConfig("apiVersion: v1\nkind: Pod\n", BuiltinRegistry()).error().message, HasSubstr("kind: expected EndpointPickerConfig"));
+}
+
+TEST(Config, AllMistakesAtOnce) {
+  const std::string error = ErrorOf("plugins:\n- type: nope\n- type: load-aware-scorer\n  parameters: {threshold: x, y: 1}\n");
+  EXPECT_THAT(error, HasSubstr("'nope' is not registered"));
+  EXPECT_THAT(error, HasSubstr("threshold: expected an integer"));
+  EXPECT_THAT(error, HasSubstr(".y: unknown field"));
+}
+
+TEST(Config, BothApiVersionsAndDeprecatedPlaces) {
+  const auto old = LoadConfig(
+      "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\nparser: {pluginRef: openai-parser}\n",
+      BuiltinRegistry());
+  ASSERT_TRUE(old) << old.error().message;
+  EXPECT_THAT(old->parsers, ElementsAre("openai-parser"));
+  EXPECT_THAT(old->warnings, Contains("apiVersion: is deprecated: use llm-d.ai/v1alpha1 (line 1)"));
+  EXPECT_THAT(old->warnings, Contains("parser: is deprecated: use requestHandler.parsers (line 3)"));
+  const auto both = Load("parser: {pluginRef: openai-parser}\nrequestHandler: {parsers: [{pluginRef: passthrough-parser}]}\n");
+  ASSERT_TRUE(both);
+  EXPECT_THAT(both->parsers, ElementsAre("passthrough-parser"));  // the new place wins
+}
+
+TEST(Config, WhatIsNotCarriedOutIsSaid) {
+  const auto config = Load(
+      "featureGates: [flowControl]\nflowControl: {maxBytes: 4Gi, priorityBands: [{priority: 100, maxRequests: 2000}]}\n"
+      "dataLayer: {crossReplicaSyncInterval: 1s, peerDiscovery: {pluginRef: x}}\nplugins:\n- type: queue-scorer\n- type: file-discovery\n"
+      "  parameters: {path: /x}\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: queue-scorer, weight: 2}]\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("featureGates: flowControl is not carried out by this version")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("flowControl: is not carried out by this version")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("dataLayer.crossReplicaSyncInterval: is not carried out by this version (line 5)")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("dataLayer.peerDiscovery: is not carried out")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("plugins[1]: plugin 'file-discovery' is not used")));
+  EXPECT_EQ(config->document.flow_control->bytes_max, int64_t{4} << 30);
+  EXPECT_EQ(config->document.flow_control->bands[0].requests_max, 2000);
+  EXPECT_THAT(Load("flowControl: {}\n")->warnings, ElementsAre(HasSubstr("without the feature gate flowControl and has no effect")));
+}
+
+TEST(Config, DataLayerReachesTheCaller) {
+  const auto config = Load(
+      "plugins:\n- {type: file-discovery, parameters: {path: /etc/epp/endpoints.yaml, watchFile: true}}\n"
+      "- {type: metrics-data-source, name: fast, parameters: {interval: 50ms, port: 9000, path: /m}}\n- type: core-metrics-extractor\n"
+      "dataLayer:\n  discovery: {pluginRef: file-discovery}\n  sources: [{pluginRef: fast, extractors: [{pluginRef: core-metrics-extractor}]}]\n");
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_NE(config->discovery, nullptr);
+  EXPECT_EQ(config->discovery->path, "/etc/epp/endpoints.yaml");
+  EXPECT_TRUE(config->discovery->watch_file);
+  ASSERT_EQ(config->metrics.size(), 1u);  // a renamed source is not joined by a default one
+  EXPECT_EQ(config->metrics[0].source->interval, std::chrono::milliseconds(50));
+  EXPECT_EQ(config->metrics[0].source->port, 9000);
+  EXPECT_TRUE(Load("dataLayer: {injectDefaults: false}\n")->metrics.empty());
+  EXPECT_THAT(ErrorOf("dataLayer: {discovery: {pluginRef: file-discovry}}\n"), HasSubstr("discovery references undefined plugin 'file-discovry'"));
+}
+
+TEST(Config, ImplicitProfileTakesEverythingAtWeightOne) {
+  EXPECT_THAT(DescribeOf("plugins:\n- type: queue-scorer\n- type: random-picker\n- type: label-selector-filter\n"),
+              HasSubstr("profile default:\n  filter label-selector-filter\n  scorer queue-scorer, weight 1\n  picker random-picker\n"));
+}
+
+TEST(Config, PickersOneAProfile) {
+  const std::string two = "plugins:\n- type: random-picker\n- type: max-score-picker\n";
+  EXPECT_THAT(ErrorOf(two + "schedulingProfiles:\n- name: d\n  plugins: [{pluginRef: random-picker}, {pluginRef: max-score-picker}]\n"),
+              HasSubstr("a profile has exactly one picker: 'random-picker' and 'max-score-picker' are listed"));
+  // Without one the first configured is taken, not any.
+  EXPECT_THAT(DescribeOf(two + "schedulingProfiles:\n- name: d\n"), HasSubstr("picker random-picker"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: token-producer\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: token-producer}]\n"),
+              HasSubstr("is neither a filter nor a scorer nor a picker"));
+}
+
+TEST(Config, ProducersByName) {
+  EXPECT_THAT(DescribeOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
+                         "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mine}}\n"),
+              HasSubstr("  token-producer (tokenized-prompt)\n  mine (prefix-match)\nprofile"));
+  EXPECT_THAT(ErrorOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
+                      "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mien}}\n"),
+              HasSubstr("plugin 'prefix-cache-scorer' reads from 'mien', which does not exist or does not produce prefix-match; did you mean 'mine'?"));
+  // A renamed producer without a reference is read by nobody: the key is the default name's.
+  const auto config = Load("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n- {type: prefix-cache-scorer}\n");
+  ASSERT_TRUE(config);
+  EXPECT_THAT(config->warnings, ElementsAre(HasSubstr("nothing reads what plugin 'mine' produces")));
+}
+
+TEST(Config, WeightOnSomethingElseAndDeprecatedTypesAreWarnedAbout) {
+  const auto config = Load("plugins:\n- type: by-label-selector\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: by-label-selector, weight: 2}]\n");
+  ASSERT_TRUE(config);
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("plugin type 'by-label-selector' is deprecated: use label-selector-filter")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("schedulingProfiles[0].plugins[0].weight: has no effect")));
+}
+
+// Plugins of a test's own: what the shipped ones cannot show.
+template <DataKind kMade, DataKind kRead>
+class Loop final : public Plugin, public Producer {
+ public:
+  using Plugin::Plugin;
+  std::vector<Need> Needs() const override { return {{kRead, ""}}; }
+  DataKind Provides() const override { return kMade; }
+  std::unique_ptr<Data> MakeData() const override { return std::make_unique<PrefixMatch>(); }
+  Status Produce(const DecisionInput&, const Candidates&, Data&) const override { return {}; }
+};
+using Chicken = Loop<DataKind::kPrefixMatch, DataKind::kInflightLoad>;
+using Egg = Loop<DataKind::kInflightLoad, DataKind::kPrefixMatch>;
+constexpr PluginInfo kChicken{.type = "chicken", .make = MakePlain<Chicken>};
+constexpr PluginInfo kEgg{.type = "egg", .make = MakePlain<Egg>};
+constexpr PluginInfo kAlpha{.type = "young", .stability = Stability::kAlpha, .make = MakePlain<Egg>};
+
+TEST(Config, CyclesAndMissingDefaultsAreErrors) {
+  Registry cyclic;
+  cyclic.Add(kChicken);
+  cyclic.Add(kEgg);
+  cyclic.SetDefaultProducer(DataKind::kPrefixMatch, "chicken");
+  cyclic.SetDefaultProducer(DataKind::kInflightLoad, "egg");
+  const std::string tail = "dataLayer: {injectDefaults: false}\nplugins:\n- type: chicken\n";
+  EXPECT_THAT(LoadConfig(kHead + tail, cyclic).error().message,
+              HasSubstr("data producers depend on each other in a cycle: chicken -> egg -> chicken"));
+  Registry lonely;
+  lonely.Add(kChicken);
+  EXPECT_THAT(LoadConfig(kHead + tail, lonely).error().message,
+              HasSubstr("no plugin produces the inflight-load needed by 'chicken' and there is no default one"));
+}
+
+TEST(Config, AlphaNeedsTheFlag) {
+  Registry registry = BuiltinRegistry();
+  registry.Add(kAlpha);
+  const std::string text = kHead + "plugins:\n- type: young\n";
+  EXPECT_THAT(LoadConfig(text, registry).error().message, HasSubstr("plugin type 'young' is alpha; start with --allow-experimental-plugins"));
+  EXPECT_TRUE(LoadConfig(text, registry, {.allow_experimental_plugins = true}));
+}
+
+TEST(Config, EveryRegisteredTypeIsDocumentedAndItsDefaultsParse) {
+  const Registry registry = BuiltinRegistry();
+  const std::string page = RegistryMarkdown(registry);
+  for (const PluginInfo* info : registry.all()) {
+    EXPECT_THAT(page, HasSubstr("### `" + std::string(info->type) + "`"));
+    EXPECT_FALSE(info->help.empty()) << info->type;
+    codec::yaml::Problems problems;
+    Params::Read(info->params, codec::yaml::Node{}, "p", problems);  // aborts on a default that does not parse
+  }
+}
+
+}  // namespace
+}  // namespace sluice::schedule

@@ -1,0 +1,249 @@
+#include "schedule/decide.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "schedule/testing.h"
+
+namespace sluice::schedule {
+namespace {
+
+using testing::ConfigOf;
+using testing::Harness;
+using testing::MakePool;
+using testing::TestEndpoint;
+using testing::TextRequest;
+using ::testing::HasSubstr;
+
+constexpr std::string_view kFour =
+    "plugins:\n- {type: label-selector-filter, parameters: {matchLabels: {role: yes}}}\n- type: queue-scorer\n"
+    "- type: running-requests-size-scorer\n- type: kv-cache-utilization-scorer\n"
+    "- {type: load-aware-scorer, parameters: {threshold: 16}}\n"
+    "schedulingProfiles:\n- name: p\n  plugins:\n  - pluginRef: label-selector-filter\n"
+    "  - {pluginRef: queue-scorer, weight: 2}\n  - {pluginRef: running-requests-size-scorer, weight: 0.5}\n"
+    "  - {pluginRef: kv-cache-utilization-scorer, weight: -1.5}\n  - {pluginRef: load-aware-scorer}\n";
+
+double Naive(const std::vector<TestEndpoint>& all, const std::vector<size_t>& left, size_t i) {
+  double min_q = 1e18, max_q = -1, min_r = 1e18, max_r = -1;
+  for (const size_t j : left) {
+    min_q = std::min<double>(min_q, all[j].waiting);
+    max_q = std::max<double>(max_q, all[j].waiting);
+    min_r = std::min<double>(min_r, all[j].running);
+    max_r = std::max<double>(max_r, all[j].running);
+  }
+  const TestEndpoint& e = all[i];
+  const double queue = max_q == min_q ? 1 : (max_q - e.waiting) / (max_q - min_q);
+  const double running = max_r == min_r ? 1 : (max_r - e.running) / (max_r - min_r);
+  const double kv = std::clamp(1.0 - e.kv_usage, 0.0, 1.0);
+  const double load = e.waiting == 0 ? 0.5 : 0.5 * (1 - std::min(e.waiting, 16.0f) / 16.0);
+  return 2 * queue + 0.5 * running - 1.5 * kv + load;
+}
+
+TEST(Decide, EqualsABruteForceEvaluation) {
+  Rng rng(11);
+  Harness harness(ConfigOf(kFour));
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<TestEndpoint> all;
+    std::vector<size_t> left;
+    const size_t n = 1 + rng.Below(40);
+    const uint64_t spread = 1 + rng.Below(6);  // small ranges make ties and equal columns common
+    for (size_t i = 0; i < n; ++i) {
+      TestEndpoint e{std::to_string(i), static_cast<float>(rng.Below(spread)), static_cast<float>(rng.Below(spread)),
+                     static_cast<float>(rng.Below(5)) / 4};
+      if (rng.Below(4) != 0) e.labels = {{"role", "yes"}};
+      e.in_rotation = rng.Below(8) != 0;
+      if (e.in_rotation && !e.labels.empty()) left.push_back(i);
+      all.push_back(std::move(e));
+    }
+    const auto pool = MakePool(all, static_cast<uint64_t>(round) + 1);
+    const auto& decision = harness.Decide(TextRequest("r", "x"), pool);
+    ASSERT_EQ(decision.ok(), !left.empty());
+    if (left.empty()) continue;
+    double best = -1e18;
+    for (const size_t i : left) best = std::max(best, Naive(all, left, i));
+    ASSERT_NEAR(Naive(all, left, decision.pick().row), best, 1e-5) << "round " << round;
+    const auto& profile = decision.receipt.profiles[0];
+    size_t scored = 0;
+    for (const auto& candidate : profile.candidates) {
+      if (candidate.verdict != model::kCandidate) continue;
+      ++scored;
+      ASSERT_NEAR(candidate.total, Naive(all, left, std::stoul(candidate.endpoint->name)), 1e-5);
+    }
+    ASSERT_EQ(scored, left.size());
+    ASSERT_EQ(profile.candidates.size() + profile.omitted, n);
+  }
+}
+
+TEST(Decide, IsDeterministic) {
+  const auto pool = MakePool({{"a"}, {"b"}, {"c"}});
+  std::string first, second;
+  for (std::string* out : {&first, &second}) {
+    Harness harness(ConfigOf("plugins:\n- type: queue-scorer\n- type: weighted-random-picker\n"));
+    for (int i = 0; i < 50; ++i) *out += harness.Decide(TextRequest("r", "x"), pool).pick().endpoint->name;
+  }
+  EXPECT_EQ(first, second);
+}
+
+TEST(Decide, NoCandidateIs503WithTheReasons) {
+  Harness harness(DefaultConfigText());
+  EXPECT_EQ(harness.Decide(TextRequest("r", "x"), MakePool({})).error->code, Code::kUnavailable);
+  TestEndpoint down{"down"};
+  down.in_rotation = false;
+  const auto pool = MakePool({down, {"a"}, {"b"}}, 2);
+  model::Request request = TextRequest("r", "x");
+  request.subset = {"10.0.0.2"};
+  request.excluded = {pool.id(1)};
+  const auto& decision = harness.Decide(request, pool);
+  EXPECT_EQ(decision.error->message,
+            "no endpoint can take the request: the pool has 3, 1 out of rotation, 1 outside the requested subset, 1 tried already");
+  EXPECT_EQ(Info(decision.error->code).http_status, 503);
+}
+
+TEST(Decide, SubsetsAreByAddressAndEmptyMeansNone) {
+  Harness harness(DefaultConfigText());
+  const auto pool = MakePool({{"a"}, {"b"}});
+  model::Request request = TextRequest("r", "x");
+  request.subset = {"10.0.0.2"};
+  EXPECT_EQ(harness.Decide(request, pool).pick().endpoint->name, "b");
+  request.subset->clear();
+  EXPECT_EQ(harness.Decide(request, pool).error->code, Code::kUnavailable);
+  request.subset.reset();
+  EXPECT_TRUE(harness.Decide(request, pool).ok());
+}
+
+TEST(Decide, FiltersThatDropAllAre429) {
+  Harness harness(ConfigOf(kFour));
+  const auto& decision = harness.Decide(TextRequest("r", "x"), MakePool({{"a"}, {"b"}}));
+  ASSERT_FALSE(decision.ok());
+  EXPECT_EQ(Info(decision.error->code).http_status, 429);
+  EXPECT_THAT(decision.error->message, HasSubstr("rejected-saturated"));
+  EXPECT_EQ(decision.receipt.profiles[0].candidates[0].verdict, 0);  // by the first filter
+  // The same decision object is good for the next request.
+  EXPECT_TRUE(harness.Decide(TextRequest("r", "x"), MakePool({{"a", 0, 0, 0, {{"role", "yes"}}}}, 2)).ok());
+}
+
+TEST(Decide, RetryAfterAFailedConnectionGoesElsewhere) {
+  Harness harness(DefaultConfigText());
+  const auto pool = MakePool({{"a"}, {"b"}});
+  model::Request request = TextRequest("r", "hello");
+  const auto first = harness.Decide(request, pool).pick();
+  OnResponseEnd(harness.state, harness.Dispatch(request, pool), {.failed = true});
+  request.excluded.push_back(first.id);
+  EXPECT_NE(harness.Decide(request, pool).pick().endpoint->name, first.endpoint->name);
+  EXPECT_EQ(harness.decision.receipt.profiles[0].candidates.back().verdict, model::kExcludedEarlier);
+}
+
+TEST(Decide, ReceiptsAreBoundedAndBeginWithThePick) {
+  std::vector<TestEndpoint> all;
+  for (int i = 0; i < 300; ++i) all.push_back({std::to_string(i), static_cast<float>((i * 7) % 300)});
+  Harness harness(ConfigOf("plugins:\n- type: queue-scorer\n"), {.receipt_candidates_max = 5});
+  const auto& profile = harness.Decide(TextRequest("r", "x"), MakePool(all)).receipt.profiles[0];
+  ASSERT_EQ(profile.candidates.size(), 5u);
+  EXPECT_EQ(profile.omitted, 295u);
+  EXPECT_EQ(profile.candidates[0].endpoint->name, harness.decision.pick().endpoint->name);
+  EXPECT_EQ(profile.runner_up, 1u);
+  for (size_t i = 1; i < 5; ++i) EXPECT_LE(profile.candidates[i].total, profile.candidates[i - 1].total);
+}
+
+TEST(Decide, DataAgeIsShown) {
+  Harness harness(ConfigOf("plugins:\n- type: queue-scorer\n"));
+  harness.clock.Advance(std::chrono::seconds(10));
+  auto pool = MakePool({{"a"}});
+  EXPECT_TRUE(std::isinf(harness.Decide(TextRequest("r", "x"), pool).receipt.profiles[0].candidates[0].data_age_ms));
+  pool.scraped_at[0] = harness.clock.Now() - std::chrono::milliseconds(40);
+  EXPECT_FLOAT_EQ(harness.Decide(TextRequest("r", "x"), pool).receipt.profiles[0].candidates[0].data_age_ms, 40);
+}
+
+// Tests' own plugins: a producer that fails, a scorer out of range, a handler with two profiles, a picker that picks nothing.
+class Broken final : public Plugin, public Producer {
+ public:
+  using Plugin::Plugin;
+  DataKind Provides() const override { return DataKind::kPrefixMatch; }
+  std::unique_ptr<Data> MakeData() const override { return std::make_unique<PrefixMatch>(); }
+  Status Produce(const DecisionInput&, const Candidates&, Data&) const override { return Fail(Code::kTimeout, "too slow"); }
+};
+class Wild final : public Plugin, public Scorer {
+ public:
+  using Plugin::Plugin;
+  void Score(const DecisionInput&, const Candidates& candidates, std::span<float> out) const override {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = candidates.row(i) == 0 ? 7 : candidates.row(i) == 1 ? -7 : NAN;
+  }
+};
+class Nobody final : public Plugin, public Picker {
+ public:
+  using Plugin::Plugin;
+  void Pick(std::span<const float>, Rng&, std::vector<uint32_t>&, std::vector<double>&) const override {}
+};
+class Two final : public Plugin, public ProfileHandler {
+ public:
+  using Plugin::Plugin;
+  Status CheckProfiles(std::span<const std::string>) const override { return {}; }
+  void Next(const DecisionInput&, std::span<const ProfileOutcome> outcomes, std::vector<uint32_t>& next) const override {
+    if (outcomes[1] == ProfileOutcome::kNotRun) {
+      next.push_back(1);
+    } else if (outcomes[0] == ProfileOutcome::kNotRun) {
+      next.push_back(0);
+    }
+  }
+  Result<uint32_t> Primary(const DecisionInput&, std::span<const ProfileOutcome>) const override { return uint32_t{0}; }
+};
+constexpr PluginInfo kBroken{.type = "broken-producer", .make = MakePlain<Broken>};
+constexpr PluginInfo kWild{.type = "wild-scorer", .make = MakePlain<Wild>};
+constexpr PluginInfo kNobody{.type = "nobody-picker", .make = MakePlain<Nobody>};
+constexpr PluginInfo kTwo{.type = "two-handler", .make = MakePlain<Two>};
+
+model::Decision DecideWith(std::string_view body, const model::PoolView& pool) {
+  Registry registry = BuiltinRegistry();
+  for (const PluginInfo* info : {&kBroken, &kWild, &kNobody, &kTwo}) registry.Add(*info);
+  const auto config = LoadConfig(ConfigOf(body), registry);
+  EXPECT_TRUE(config) << config.error().message;
+  PolicyState state(config->policy);
+  ManualClock clock;
+  Rng rng(1);
+  return Decide(TextRequest("r", "hello"), pool, state, clock, rng);
+}
+
+TEST(Decide, AFailedProducerLeavesItsConsumersAtZeroAndTheRequestGoesOn) {
+  const auto decision = DecideWith(
+      "plugins:\n- type: broken-producer\n- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: broken-producer}}\n",
+      MakePool({{"a"}}));
+  ASSERT_TRUE(decision.ok());
+  EXPECT_EQ(decision.receipt.profiles[0].ScoresOf(0)[0], 0);
+}
+
+TEST(Decide, ScoresAreClampedAndNoScoreAddsNothing) {
+  const auto decision = DecideWith("plugins:\n- type: wild-scorer\n", MakePool({{"a"}, {"b"}, {"c"}}));
+  const auto& profile = decision.receipt.profiles[0];
+  EXPECT_EQ(profile.candidates[0].endpoint->name, "a");
+  EXPECT_EQ(profile.candidates[0].total, 1);
+  EXPECT_EQ(profile.candidates[1].total, 0);
+  EXPECT_EQ(profile.candidates[2].total, 0);
+  EXPECT_EQ(profile.ScoresOf(1)[0], 0);
+  EXPECT_TRUE(std::isnan(profile.ScoresOf(2)[0]));
+}
+
+TEST(Decide, APickerThatReturnsNothingIsAnAnswerNotACrash) {
+  const auto decision = DecideWith("plugins:\n- type: nobody-picker\n", MakePool({{"a"}}));
+  ASSERT_FALSE(decision.ok());
+  EXPECT_EQ(decision.error->code, Code::kResourceExhausted);
+}
+
+TEST(Decide, SeveralProfilesRunInTheHandlersOrder) {
+  const auto decision = DecideWith(
+      "plugins:\n- type: two-handler\n- type: queue-scorer\n- {type: label-selector-filter, parameters: {matchLabels: {p: x}}}\n"
+      "schedulingProfiles:\n- {name: decode, plugins: [{pluginRef: queue-scorer}]}\n"
+      "- {name: prefill, plugins: [{pluginRef: label-selector-filter}]}\n",
+      MakePool({{"a", 1}, {"b", 0}, {"c", 9, 0, 0, {{"p", "x"}}}}));
+  ASSERT_TRUE(decision.ok());
+  ASSERT_EQ(decision.profiles.size(), 2u);
+  EXPECT_EQ(decision.profiles[0].profile, "prefill");
+  EXPECT_EQ(decision.profiles[0].targets[0].endpoint->name, "c");
+  EXPECT_EQ(decision.pick().endpoint->name, "b");
+  EXPECT_EQ(decision.receipt.profiles[decision.receipt.primary].columns->profile, "decode");
+}
+
+}  // namespace
+}  // namespace sluice::schedule

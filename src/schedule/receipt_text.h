@@ -1,0 +1,36 @@
+// Receipts as text: JSON for machines (the documented shape of `sluice explain -o json`), a table for people, and the
+// fields of upstream's "Got pod scores" log line.
+// Thread rule: pure. Cost: O(candidates x scorers), off the request path.
+//
+// JSON, fields always present unless marked:
+//   request_id, model, target_model, priority, streaming, time (unix seconds), prompt_tokens, prompt_tokens_estimated,
+//   outcome ("picked", "rejected-no-endpoints", "rejected-saturated", "error"), error (null or {code, message}),
+//   profile, pick (endpoint or null), runner_up (endpoint or null), decide_us, weights {scorer: weight},
+//   candidates [{endpoint "ip:port", name, verdict, filters {filter: "pass" | "drop"}, matched_tokens,
+//                data_age_ms (null: never scraped), scores {scorer: raw 0..1, null: none}, weighted {scorer: number}, total}],
+//   candidates_omitted, other_profiles [the same from `profile` on; only with several], observed (after the answer:
+//   {served_by, http_status, ttft_ms, e2e_ms, cached_tokens}).
+// `candidates` begins with the pick, then falls by total; endpoints that were dropped come last.
+#pragma once
+
+#include <string>
+
+#include "model/decision.h"
+
+namespace sluice::schedule {
+
+std::string ReceiptJson(const model::Receipt& receipt);
+std::string ReceiptTable(const model::Receipt& receipt);
+
+// What upstream logs with "Got pod scores". `scores_json` is null when nobody holds a block, else an object from the
+// endpoint's address (with its port where several share an address) to the blocks it is thought to hold.
+struct PodScores {
+  std::string request_id;
+  std::string model;
+  std::string resolved_target_model;
+  std::string criticality;  // "Critical" above priority 0, "Standard" at 0, "Sheddable" below
+  std::string scores_json;
+};
+PodScores PodScoresOf(const model::Receipt& receipt);
+
+}  // namespace sluice::schedule
