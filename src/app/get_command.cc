@@ -1,6 +1,5 @@
 // sluice get: what is running on this machine.
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -12,12 +11,13 @@ namespace {
 
 struct GetFlags {
   uint16_t port = 0;
-  control::OutputFormat format = control::OutputFormat::kTable;
+  std::string format = "table";
 };
 
-const std::map<std::string, control::OutputFormat> kFormats = {{"table", control::OutputFormat::kTable},
-                                                               {"json", control::OutputFormat::kJson},
-                                                               {"yaml", control::OutputFormat::kYaml}};
+control::OutputFormat FormatOf(const std::string& name) {
+  if (name == "json") return control::OutputFormat::kJson;
+  return name == "yaml" ? control::OutputFormat::kYaml : control::OutputFormat::kTable;
+}
 
 }  // namespace
 
@@ -33,7 +33,7 @@ CLI::App* AddGetCommand(CLI::App& root, Action& action) {
       "ready, but the gateway sends it nothing. KV-USE, RUNNING and WAITING are the gateway's; - means not known.\n"
       "Exit code: 0, or 1 when nothing is running.");
   action = [flags]() -> Result<int> {
-    const auto text = control::GetText(flags->port, flags->format);
+    const auto text = control::GetText(flags->port, FormatOf(flags->format));
     if (!text) return tl::unexpected(text.error());
     std::fwrite(text->data(), 1, text->size(), stdout);
     return 0;

@@ -4,6 +4,7 @@
 
 #include "app/command.h"
 #include "control/manifest.h"
+#include "control/platform.h"
 #include "control/up.h"
 
 namespace sluice::app {
@@ -25,7 +26,7 @@ CLI::App* AddUpCommand(CLI::App& root, Action& action) {
                       "(default: the built-in one)");
   command->add_option("--model", options.model, "serve this .gguf file, under its name, instead of a manifest's model");
   command->add_option("--replicas", options.replicas, "workers of each service, instead of the manifest's number")
-      ->check(CLI::Range(1, static_cast<int>(control::kReplicasMax)));
+      ->check(CLI::Range(int64_t{1}, control::kWorkersMax));
   command->add_option("--port", options.port, "the gateway's port; workers take free ones above it; 0: any free one")
       ->capture_default_str();
   command->add_option("--host", options.host, "IP address the gateway listens on; 0.0.0.0: all")->capture_default_str();

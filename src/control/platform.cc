@@ -107,20 +107,19 @@ Status CheckScheduler(PlannedService& service) {
 
 }  // namespace
 
-Result<ServiceSpec> ServiceForModelFile(const std::string& file) {
+Result<ServiceSpec> ServiceForModelFile(const std::string& file, const std::vector<std::string>& model_folders) {
   std::error_code error;
-  const std::filesystem::path path(file);
-  const std::string uri =
-      std::filesystem::exists(path, error) ? std::filesystem::absolute(path, error).lexically_normal().string() : file;
+  std::vector<std::string> folders = {std::filesystem::current_path(error).string()};
+  folders.insert(folders.end(), model_folders.begin(), model_folders.end());
+  const auto found = FindModelFile(file, "--model", folders);
+  if (!found) return tl::unexpected(found.error());
   auto builtin = ReadManifest(DefaultManifest(), "the built-in manifest");
   SLUICE_CHECK(builtin && builtin->size() == 1, "the built-in manifest reads as one service");
   ServiceSpec service = std::move(builtin->front());
-  service.model_uri = uri;
+  const std::filesystem::path path(*found);
+  service.model_uri = *found;
   service.model_name = path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
   service.name = DnsLabel(service.model_name);
-  if (service.model_name.empty()) {
-    return Fail(Code::kInvalidArgument, "--model '" + file + "' names no file; give a .gguf file", "--model");
-  }
   return service;
 }
 

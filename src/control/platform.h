@@ -32,8 +32,9 @@ struct PlannedService {
   std::vector<net::Address> workers;
 };
 
-// The service for `--model FILE`: the built-in manifest's, with that model under the file's name.
-Result<ServiceSpec> ServiceForModelFile(const std::string& file);
+// The service for `--model FILE`: the built-in manifest's, with that model under the file's name. The file is looked up
+// in the current folder first.
+Result<ServiceSpec> ServiceForModelFile(const std::string& file, const std::vector<std::string>& model_folders);
 
 // Checks what a manifest alone cannot show (model files, model names that clash, scheduler configurations) and decides
 // the rest but the workers' addresses. Notices of scheduler configurations are added to the services'.

@@ -141,12 +141,17 @@ TEST(Platform, ABadSchedulerConfigurationIsFoundBeforeAnythingStarts) {
 
 TEST(Platform, AModelFileIsServedUnderItsName) {
   const TempFolder folder;
-  const auto service = ServiceForModelFile(folder.Write("My_Model-1.5.Q4.gguf", ""));
+  const auto service = ServiceForModelFile(folder.Write("My_Model-1.5.Q4.gguf", ""), {});
   ASSERT_TRUE(service);
   EXPECT_EQ(service->model_name, "My_Model-1.5.Q4");
   EXPECT_EQ(service->name, "my-model-1-5-q4");
   EXPECT_EQ(service->model_uri, folder / "My_Model-1.5.Q4.gguf");
-  EXPECT_FALSE(ServiceForModelFile(""));
+  EXPECT_EQ(ServiceForModelFile("My_Model-1.5.Q4.gguf", {folder.path()})->model_uri, service->model_uri);
+  EXPECT_FALSE(ServiceForModelFile("", {}));
+  const auto missing = ServiceForModelFile("none.gguf", {folder.path()});
+  ASSERT_FALSE(missing);
+  EXPECT_TRUE(missing.error().message.starts_with("--model: there is no model 'none.gguf'")) << missing.error().message;
+  EXPECT_NE(missing.error().message.find(std::filesystem::current_path().string() + "/none.gguf"), std::string::npos);
 }
 
 TEST(ModelFile, IsFoundByPathAndInTheFolders) {

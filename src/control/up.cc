@@ -52,10 +52,10 @@ Result<std::string> OwnExecutable() {
   return std::string(path, static_cast<size_t>(n));
 }
 
-Result<std::vector<ServiceSpec>> ReadServices(const UpOptions& options) {
+Result<std::vector<ServiceSpec>> ReadServices(const UpOptions& options, const std::vector<std::string>& folders) {
   if (!options.model.empty()) {
     if (!options.manifest_file.empty()) return Fail(Code::kInvalidArgument, "--model and -f exclude each other");
-    auto service = ServiceForModelFile(options.model);
+    auto service = ServiceForModelFile(options.model, folders);
     if (!service) return tl::unexpected(service.error());
     return std::vector<ServiceSpec>{std::move(*service)};
   }
@@ -87,12 +87,13 @@ Result<PortReservation> TakeGatewayPort(const net::Address& listen) {
 Result<Prepared> Prepare(const UpOptions& options) {
   auto executable = options.executable.empty() ? OwnExecutable() : Result<std::string>(options.executable);
   if (!executable) return tl::unexpected(executable.error());
-  auto specs = ReadServices(options);
+  const std::vector<std::string> folders = ModelFolders(*executable);
+  auto specs = ReadServices(options, folders);
   if (!specs) return tl::unexpected(specs.error());
   if (options.replicas) {
     for (ServiceSpec& spec : *specs) spec.replicas = *options.replicas;
   }
-  auto services = PlanServices(std::move(*specs), ModelFolders(*executable));
+  auto services = PlanServices(std::move(*specs), folders);
   if (!services) return tl::unexpected(services.error());
   const auto root = StateDir::Root();
   if (!root) return tl::unexpected(root.error());
@@ -270,7 +271,7 @@ void Up::OnChange(const ProcessStatus& status) {
   WriteStatus();
   if (starting_) {
     screen_.Progress(supervisor_.processes(), Seconds(loop_.Now() - began_));
-  } else {
+  } else if (result_) {  // after a failed start, what the others do on their way out is no news
     screen_.Change(status);
   }
 }
