@@ -26,7 +26,8 @@ CLI::App* AddGetCommand(CLI::App& root, Action& action) {
   CLI::App* command = root.add_subcommand("get", "services and endpoints that `sluice up` runs");
   command->add_option("--port", flags->port, "the gateway's port; not needed when one platform is running");
   command->add_option("-o,--output", flags->format, "table, json or yaml")
-      ->transform(CLI::CheckedTransformer(kFormats));
+      ->check(CLI::IsMember({"table", "json", "yaml"}))
+      ->capture_default_str();
   command->footer(
       "State is the supervisor's: starting, ready, not-ready, backing-off, stopping, stopped, failed; "
       "out-of-rotation:\n"

@@ -4,8 +4,8 @@
 #include <csignal>
 #include <memory>
 
-#include "control/ports.h"
 #include "control/testing/fixture.h"
+#include "net/port_reservation.h"
 
 namespace sluice::control {
 namespace {
@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 class World {
  public:
   void Add(const std::string& name, std::vector<std::string> extra = {}, int stop_rank = 0) {
-    auto port = PortReservation::Take({"127.0.0.1", 0}, PortReservation::TakenBy::kAnySocket);
+    auto port = net::PortReservation::Take({"127.0.0.1", 0}, net::PortReservation::TakenBy::kAnySocket);
     ASSERT_TRUE(port);
     ProcessSpec spec{.name = name,
                      .role = "worker",
@@ -76,7 +76,7 @@ class World {
   Loop loop;
   runtime::Event changed{loop};
   std::vector<std::string> changes;
-  std::vector<PortReservation> ports;
+  std::vector<net::PortReservation> ports;
   std::vector<ProcessSpec> specs;
   std::unique_ptr<Supervisor> supervisor;
 };

@@ -15,10 +15,10 @@
 #include "control/model_file.h"
 #include "control/platform.h"
 #include "control/platform_status.h"
-#include "control/ports.h"
 #include "control/state_dir.h"
 #include "control/supervisor.h"
 #include "control/up_screen.h"
+#include "net/port_reservation.h"
 #include "runtime/loop.h"
 #include "runtime/signals.h"
 
@@ -41,7 +41,7 @@ struct Prepared {
   StateDir dir;
   StateLock lock;
   net::Address listen;
-  std::vector<PortReservation> ports;  // gateway's first
+  std::vector<net::PortReservation> ports;  // gateway's first
 };
 
 Result<std::string> OwnExecutable() {
@@ -77,8 +77,8 @@ Result<StateLock> TakeLock(const StateDir& dir) {
                                    "`, or choose another --port");
 }
 
-Result<PortReservation> TakeGatewayPort(const net::Address& listen) {
-  auto port = PortReservation::Take(listen, PortReservation::TakenBy::kListener);
+Result<net::PortReservation> TakeGatewayPort(const net::Address& listen) {
+  auto port = net::PortReservation::Take(listen, net::PortReservation::TakenBy::kListener);
   if (port || port.error().code != Code::kConflict) return port;
   return Fail(Code::kConflict, "port " + std::to_string(listen.port) + " on " + listen.host +
                                    " is taken by another program; stop it, or choose another with --port");
@@ -98,7 +98,7 @@ Result<Prepared> Prepare(const UpOptions& options) {
   const auto root = StateDir::Root();
   if (!root) return tl::unexpected(root.error());
 
-  std::vector<PortReservation> ports;
+  std::vector<net::PortReservation> ports;
   net::Address listen{options.host, options.port};
   if (listen.port == 0) {  // the number names the state folder
     auto port = TakeGatewayPort(listen);
@@ -115,7 +115,7 @@ Result<Prepared> Prepare(const UpOptions& options) {
     if (!port) return tl::unexpected(port.error());
     ports.push_back(std::move(*port));
   }
-  auto worker_ports = ReservePortsAbove("127.0.0.1", listen.port, WorkerCount(*services));
+  auto worker_ports = net::ReservePortsAbove("127.0.0.1", listen.port, WorkerCount(*services));
   if (!worker_ports) return tl::unexpected(worker_ports.error());
   auto next = worker_ports->begin();
   for (PlannedService& service : *services) {

@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "control/commands.h"
 #include "control/platform_status.h"
-#include "control/ports.h"
 #include "control/process.h"
 #include "control/testing/fixture.h"
 

@@ -1,4 +1,4 @@
-#include "control/ports.h"
+#include "net/port_reservation.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,10 +7,10 @@
 #include <cstring>
 #include <utility>
 
-namespace sluice::control {
+namespace sluice::net {
 
-Result<PortReservation> PortReservation::Take(const net::Address& address, TakenBy taken_by) {
-  const auto target = net::ToSocketAddress(address);
+Result<PortReservation> PortReservation::Take(const Address& address, TakenBy taken_by) {
+  const auto target = ToSocketAddress(address);
   if (!target) return tl::unexpected(target.error());
   const int fd = socket(target->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return Fail(Code::kInternal, std::string("socket: ") + std::strerror(errno));
@@ -27,7 +27,7 @@ Result<PortReservation> PortReservation::Take(const net::Address& address, Taken
   sockaddr_storage local{};
   socklen_t length = sizeof local;
   getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length);
-  return PortReservation(fd, {address.host, net::FromSocketAddress(local).port});
+  return PortReservation(fd, {address.host, FromSocketAddress(local).port});
 }
 
 PortReservation::PortReservation(PortReservation&& other) noexcept
@@ -49,7 +49,7 @@ Result<std::vector<PortReservation>> ReservePortsAbove(const std::string& host, 
   }
   if (taken.size() == count) return taken;
   return Fail(Code::kConflict, "there are not " + std::to_string(count) + " free ports above " + std::to_string(port) +
-                                   " for the workers; choose a lower --port");
+                                   "; choose a lower one");
 }
 
-}  // namespace sluice::control
+}  // namespace sluice::net

@@ -10,7 +10,7 @@
 #include "base/result.h"
 #include "net/address.h"
 
-namespace sluice::control {
+namespace sluice::net {
 
 class PortReservation {
  public:
@@ -18,20 +18,20 @@ class PortReservation {
   // kListener: only who listens has it; for a port that a person asked for, right after another server had it.
   enum class TakenBy : uint8_t { kAnySocket, kListener };
   // kConflict when somebody has that port. Port 0 takes any free one.
-  static Result<PortReservation> Take(const net::Address& address, TakenBy taken_by);
+  static Result<PortReservation> Take(const Address& address, TakenBy taken_by);
   PortReservation(PortReservation&& other) noexcept;
   PortReservation& operator=(PortReservation&&) = delete;
   ~PortReservation();
 
-  const net::Address& address() const { return address_; }
+  const Address& address() const { return address_; }
 
  private:
-  PortReservation(int fd, net::Address address) : fd_(fd), address_(std::move(address)) {}
+  PortReservation(int fd, Address address) : fd_(fd), address_(std::move(address)) {}
   int fd_;
-  net::Address address_;
+  Address address_;
 };
 
 // The first `count` free ports of `host` above `port`. kConflict when there are not that many.
 Result<std::vector<PortReservation>> ReservePortsAbove(const std::string& host, uint16_t port, size_t count);
 
-}  // namespace sluice::control
+}  // namespace sluice::net
