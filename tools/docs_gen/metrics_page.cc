@@ -1,6 +1,7 @@
 #include "docs_gen/pages.h"
 #include "gateway/gateway_metrics.h"
 #include "observe/metrics.h"
+#include "worker/worker_metrics.h"
 
 namespace sluice::docs_gen {
 namespace {
@@ -34,13 +35,17 @@ std::string Table(const observe::Registry& registry) {
 std::string MetricsPage() {
   observe::Registry gateway_registry;
   const gateway::GatewayMetrics gateway_metrics(gateway_registry);
+  observe::Registry worker_registry;
+  worker::WorkerMetrics worker_metrics(worker_registry);
+  worker_metrics.Bind({.name = "model", .max_model_len = 8192}, "model");
   return "# Metrics\n\n"
          "What `GET /metrics` gives, in Prometheus' text format. Names are upstream's where upstream has them:\n"
-         "`llm_d_epp_*` is llm-d's endpoint picker; `sluice_*` is ours. A family holds a bounded number of series; "
+         "`vllm:*` is vLLM, `llm_d_epp_*` llm-d's endpoint picker; `sluice_*` is ours. A family holds a bounded number "
+         "of series; "
          "what\n"
          "comes after that is counted under the label value `other`.\n\n"
          "## Gateway\n\n" +
-         Table(gateway_registry);
+         Table(gateway_registry) + "\n## Worker\n\n" + Table(worker_registry);
 }
 
 }  // namespace sluice::docs_gen
