@@ -79,8 +79,11 @@ Status ReadFields(FieldReader& fields, const ModelLimits& limits, CompletionRequ
   if (const auto logprobs = fields.Integer("logprobs")) {
     out.generation.logprobs = static_cast<int>(std::clamp<int64_t>(*logprobs, INT32_MIN, INT32_MAX));
   }
-  out.generation.max_tokens =
-      static_cast<int>(std::clamp<int64_t>(fields.Integer("max_tokens").value_or(16), INT32_MIN, INT32_MAX));
+  // Absent is 16, as in OpenAI's first API; an explicit null is all that fits, as in vLLM.
+  const bool given = fields.Has("max_tokens");
+  const auto max_tokens = fields.Integer("max_tokens");
+  if (max_tokens) out.generation.max_tokens = static_cast<int>(std::clamp<int64_t>(*max_tokens, INT32_MIN, INT32_MAX));
+  if (!given) out.generation.max_tokens = 16;
   return ReadGeneration(fields, limits, out.generation);
 }
 

@@ -1,20 +1,20 @@
 // For tests: reads the recordings in test/golden/vllm/http.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
+
 namespace sluice::openai {
 
 inline std::string GoldenFile(const std::string& name) {
   const std::string path = std::string(SLUICE_SOURCE_DIR) + "/test/golden/vllm/http/" + name;
   std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in.is_open()) << path;
+  SLUICE_CHECK(in.is_open(), path.c_str());
   return {std::istreambuf_iterator<char>(in), {}};
 }
 

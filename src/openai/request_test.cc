@@ -326,6 +326,7 @@ TEST(Completion, DefaultsEchoAndLogprobs) {
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain->generation.max_tokens, 16);
   EXPECT_TRUE(plain->add_special_tokens);
+  EXPECT_FALSE(ParseCompletionRequest(R"({"prompt":"x","max_tokens":null})", Limits())->generation.max_tokens);
   const auto echo = ParseCompletionRequest(R"({"prompt":"x","echo":true,"max_tokens":0,"logprobs":1})", Limits());
   ASSERT_TRUE(echo);
   EXPECT_EQ(echo->generation.prompt_logprobs, 1);

@@ -274,7 +274,9 @@ void ToolParser::Finish(ToolOutput& out) {
         pending_.clear();
       }
     }
-    if (!pending_.empty()) EmitContent(pending_, out);
+    // A begun marker behind a call is the next call, cut by the length limit, not content.
+    const bool begun = after_call_ && state_ == State::kText && markers_.begin.starts_with(pending_);
+    if (!pending_.empty() && !begun) EmitContent(pending_, out);
   }
   Take(pending_.size());
 }

@@ -65,7 +65,7 @@ class ToolParser {
   int calls_ = 0;
   bool after_call_ = false;  // nothing but white space since the last call
   std::string blanks_;       // that white space
-  int depth_ = 0;       // of the arguments
+  int depth_ = 0;            // of the arguments
   bool in_string_ = false;
   bool escaped_ = false;
 };

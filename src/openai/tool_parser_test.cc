@@ -124,6 +124,12 @@ TEST(ToolParser, WholeTextCutInItsArgumentsStaysContent) {
   EXPECT_EQ(whole.calls[0].arguments, "\"french_land\"");
 }
 
+TEST(ToolParser, ANextCallCutInItsMarkerIsNotContent) {
+  const Streamed got = Stream("<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool", 3);
+  EXPECT_EQ(got.content, "");
+  EXPECT_EQ(got.calls.size(), 1u);
+}
+
 TEST(ToolParser, TextAfterACallIsContent) {
   const Streamed got = Stream("<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n\nDone.\n", 2);
   EXPECT_EQ(got.content, "\n\nDone.\n");

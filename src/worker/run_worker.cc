@@ -75,8 +75,8 @@ Result<int> RunWorker(WorkerOptions options, const OpenEngine& open_engine,
   runtime::Signals signals(loop, {SIGTERM, SIGINT});
   auto engine = open_engine(&metrics);
   if (!engine) return tl::unexpected<Error>(std::move(engine.error()));
-  runtime::WorkerPool pool(options.pool_threads, options.pool_queue_max);
-  auto server = WorkerServer::Make(loop, pool, **engine, metrics, std::move(options));
+  auto pool = std::make_unique<runtime::WorkerPool>(options.pool_threads, options.pool_queue_max);
+  auto server = WorkerServer::Make(loop, *pool, **engine, metrics, std::move(options));
   if (!server) return tl::unexpected<Error>(std::move(server.error()));
   if (Status listening = (*server)->Listen(); !listening) return tl::unexpected<Error>(std::move(listening.error()));
   const ModelInfo& model = (*engine)->Model();
@@ -95,6 +95,7 @@ Result<int> RunWorker(WorkerOptions options, const OpenEngine& open_engine,
   loop.Run();
   tasks.CancelAll();
   (*engine)->Shutdown();
+  pool.reset();  // before the server: a job that still runs works on a request's coroutine
   Log(Level::kInfo, "worker", "worker ended", {{"code", ending.code}});
   return ending.code;
 }

@@ -62,12 +62,13 @@ Task<> SendAndLeave(runtime::Loop* loop, net::HttpClient* client, ClientRequest 
 // A worker on a thread of its own.
 class Worker {
  public:
-  explicit Worker(EchoOptions engine = {}, WorkerOptions options = {}) : metrics_(registry_), pool_(2, 64) {
+  explicit Worker(EchoOptions engine = {}, WorkerOptions options = {})
+      : metrics_(registry_), pool_(std::make_unique<runtime::WorkerPool>(2, 64)) {
     engine.observer = &metrics_;
     engine_ = std::make_unique<EchoEngine>(std::move(engine));
     options.listen = {"127.0.0.1", 0};
     options.version = "9.9";
-    auto server = WorkerServer::Make(loop_, pool_, *engine_, metrics_, std::move(options));
+    auto server = WorkerServer::Make(loop_, *pool_, *engine_, metrics_, std::move(options));
     EXPECT_TRUE(server) << server.error().message;
     server_ = std::move(*server);
     const Status listening = server_->Listen();
@@ -78,6 +79,7 @@ class Worker {
     loop_.Stop();
     thread_.join();
     engine_->Shutdown();
+    pool_.reset();  // before the server, as RunWorker does
   }
 
   FetchResponse Call(std::string_view method, std::string_view target, std::string_view body = {},
@@ -136,7 +138,7 @@ class Worker {
   WorkerMetrics metrics_;
   runtime::Loop loop_;
   std::unique_ptr<EchoEngine> engine_;
-  runtime::WorkerPool pool_;
+  std::unique_ptr<runtime::WorkerPool> pool_;
   std::unique_ptr<WorkerServer> server_;
   std::promise<size_t> cut_;
   std::thread thread_;
@@ -382,6 +384,22 @@ TEST(Worker, DrainFinishesWhatRunsAndRefusesTheRest) {
   const FetchResponse finished = running.get();
   EXPECT_EQ(finished.status, 200);
   EXPECT_THAT(finished.body, HasSubstr("one two three"));
+  EXPECT_EQ(cut.get(), 0u);
+}
+
+TEST(Worker, WhileDrainingNewWorkAndHealthAre503) {
+  Worker worker({.token_delay = std::chrono::hours(1)});
+  std::future<size_t> cut;
+  worker.LeaveWhen("/v1/chat/completions", Chat("abcdef"), [&](const EngineStats& stats) {
+    if (stats.running == 0) return false;
+    if (!cut.valid()) cut = worker.StartDrain();
+    // Until the drain has begun this is a 404: an unknown model is refused at once.
+    const FetchResponse refused = worker.Post("/v1/chat/completions", Chat("x", R"(,"model":"none")"));
+    if (refused.status != 503) return false;
+    EXPECT_TRUE(refused.headers.Get("retry-after"));
+    EXPECT_EQ(worker.Get("/health").status, 503);
+    return true;
+  });
   EXPECT_EQ(cut.get(), 0u);
 }
 

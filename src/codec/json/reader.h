@@ -36,7 +36,7 @@ class JsonValue {
   // Elements of an array, members of an object, in order; nothing for other types. Stops when `visit` says false.
   void ForEachElement(const std::function<bool(JsonValue)>& visit) const;
   void ForEachMember(const std::function<bool(std::string_view key, JsonValue)>& visit) const;
-  size_t Count() const;  // elements or members; 0 for other types
+  size_t Count() const;        // elements or members; 0 for other types
   std::string ToJson() const;  // the value as compact JSON text
 
  private:
