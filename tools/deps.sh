@@ -192,7 +192,7 @@ node() {
   local dir="$root/test/interop/node"
   cmp -s "$dir/package-lock.json" "$dir/node_modules/.installed-lock.json" && return
   say "Node test clients: test/interop/node"
-  (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error >&2) ||
+  (cd "$dir" && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >&2) ||
     fail "could not install test/interop/node; is the npm registry reachable? (\`npm config get registry\` shows which one is asked)"
   cp "$dir/package-lock.json" "$dir/node_modules/.installed-lock.json"
 }
