@@ -97,7 +97,7 @@ struct Target {
 };
 
 struct ProfileTargets {
-  std::string_view profile;     // owned by the policy
+  std::string profile;
   std::vector<Target> targets;  // best first; more than one when the picker was asked for more
 };
 
