@@ -130,13 +130,19 @@ sources() {
   fi
 }
 
+# native_is_there DIR: built, and with its sources where it was built from (a cache may have been moved, or cut down).
+native_is_there() {
+  [ -f "$1/done" ] && [ -d "$llama_dir" ] && [ -d "$llhttp_dir" ] && grep -qF "$llama_dir/include" "$1/sluice-third-party.cmake"
+}
+
 native() {
   local dir log arch; dir=$(native_dir)
-  if [ ! -f "$dir/done" ]; then
+  if ! native_is_there "$dir"; then
     lock_cache
     sources
   fi
-  if [ ! -f "$dir/done" ]; then   # again: another setup may have built it while we waited
+  if ! native_is_there "$dir"; then   # again: another setup may have built it while we waited
+    rm -f "$dir/CMakeCache.txt" "$dir/done"
     say "building llama.cpp and llhttp for $(cpu_key) (once for this CPU; 2 to 5 minutes on two cores)"
     arch=(-DGGML_NATIVE=ON)
     [ "${PORTABLE:-0}" = 1 ] && arch=(-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON)
@@ -186,7 +192,7 @@ node() {
   local dir="$root/test/interop/node"
   cmp -s "$dir/package-lock.json" "$dir/node_modules/.installed-lock.json" && return
   say "Node test clients: test/interop/node"
-  (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error >&2) ||
+  (cd "$dir" && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >&2) ||
     fail "could not install test/interop/node; is the npm registry reachable? (\`npm config get registry\` shows which one is asked)"
   cp "$dir/package-lock.json" "$dir/node_modules/.installed-lock.json"
 }

@@ -2,7 +2,8 @@
 // Per endpoint a least-recently-used set of block hashes with a hard capacity; over all endpoints a hard total.
 // Why not the engines' events: it needs nothing from the engine. It is a guess; the precise index uses events.
 // Thread rule: one owner (a shard). Ownership: no pointers out. Cost: Insert O(1) a block; Lookup O(1) a block and
-// holder, ending at the first block that nobody holds; about 50 bytes an entry; removal of an endpoint frees its entries.
+// holder, ending at the first block that nobody holds; about 50 bytes an entry; removal of an endpoint frees its
+// entries.
 #pragma once
 
 #include <cstdint>
@@ -65,7 +66,7 @@ class ApproxPrefixIndex {
   struct Node {
     uint64_t hash = 0;
     uint32_t slot = 0;
-    uint32_t newer = kNone, older = kNone;        // in the endpoint's recency list; `older` also links free nodes
+    uint32_t newer = kNone, older = kNone;              // in the endpoint's recency list; `older` also links free nodes
     uint32_t holder_prev = kNone, holder_next = kNone;  // in the list of endpoints that hold this hash
   };
   struct Server {

@@ -8,6 +8,7 @@ size_t Receipt::ByteSize() const {
     bytes += sizeof(ProfileReceipt) + profile.candidates.capacity() * sizeof(ReceiptCandidate) +
              profile.scores.capacity() * sizeof(float);
   }
+  for (const std::string& note : notes) bytes += sizeof(std::string) + note.capacity();
   if (error) bytes += error->message.capacity() + error->param.capacity();
   if (observed) bytes += observed->served_by.capacity();
   return bytes;

@@ -1,5 +1,5 @@
-// Decision: where a request goes. Receipt: why, in numbers, complete enough to be read by a person and checked by a test.
-// Thread rule: plain values; a Decision can be reused for the next request, and then allocates nothing.
+// Decision: where a request goes. Receipt: why, in numbers, complete enough to be read by a person and checked by a
+// test. Thread rule: plain values; a Decision can be reused for the next request, and then allocates nothing.
 // Ownership: receipts share endpoints and column names by pointer, so they outlive pool and policy.
 #pragma once
 
@@ -31,9 +31,9 @@ struct ReceiptColumns {
 
 // What happened to an endpoint before scoring. Values of 0 and more are the index of the filter that dropped it.
 enum Verdict : int16_t {
-  kCandidate = -1,       // passed everything and was scored
-  kNotInRotation = -2,   // health took it out
-  kNotInSubset = -3,     // the caller's subset does not have it
+  kCandidate = -1,        // passed everything and was scored
+  kNotInRotation = -2,    // health took it out
+  kNotInSubset = -3,      // the caller's subset does not have it
   kExcludedEarlier = -4,  // this request tried it already
 };
 
@@ -50,9 +50,9 @@ struct ProfileReceipt {
 
   std::shared_ptr<const ReceiptColumns> columns;
   std::vector<ReceiptCandidate> candidates;  // the picked first, then by total; dropped ones last
-  std::vector<float> scores;  // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
-  uint32_t omitted = 0;       // endpoints left out because the receipt's limit was reached
-  uint32_t picked = 0;        // how many leading candidates are the pick
+  std::vector<float> scores;   // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
+  uint32_t omitted = 0;        // endpoints left out because the receipt's limit was reached
+  uint32_t picked = 0;         // how many leading candidates are the pick
   uint32_t runner_up = kNone;  // index into candidates
 
   std::span<const float> ScoresOf(size_t candidate) const {
@@ -79,9 +79,10 @@ struct Receipt {
   uint64_t decide_ns = 0;
   uint32_t prompt_tokens = 0;
   bool prompt_tokens_estimated = true;
-  uint32_t block_size = 0;  // tokens a matched block stands for; 0: no prefix producer ran
+  uint32_t block_size = 0;               // tokens a matched block stands for; 0: no prefix producer ran
   std::vector<ProfileReceipt> profiles;  // those that ran, in order
   uint32_t primary = 0;                  // index into profiles
+  std::vector<std::string> notes;        // what was missing and is therefore not in the scores: worth a log line
   std::optional<Error> error;            // why nothing was picked
   std::optional<Observed> observed;
 
@@ -96,7 +97,7 @@ struct Target {
 };
 
 struct ProfileTargets {
-  std::string_view profile;  // owned by the policy
+  std::string_view profile;     // owned by the policy
   std::vector<Target> targets;  // best first; more than one when the picker was asked for more
 };
 

@@ -23,8 +23,8 @@ struct EndpointId {
 };
 
 struct Endpoint {
-  std::string id;      // "namespace/name", "namespace/pod-rank-0": stable over restarts; what people see
-  std::string name;    // pod or process name
+  std::string id;    // "namespace/name", "namespace/pod-rank-0": stable over restarts; what people see
+  std::string name;  // pod or process name
   std::string ns = "default";
   std::string address;  // IP literal
   uint16_t port = 0;
@@ -48,9 +48,9 @@ struct EndpointState {
 
   float waiting = 0;
   float running = 0;
-  float kv_usage = 0;  // 0..1
-  uint32_t block_size = 0;  // tokens; 0: not known
-  uint32_t num_blocks = 0;  // 0: not known
+  float kv_usage = 0;                     // 0..1
+  uint32_t block_size = 0;                // tokens; 0: not known
+  uint32_t num_blocks = 0;                // 0: not known
   std::shared_ptr<const LoraState> lora;  // null: none reported
   TimePoint scraped_at = kNever;
 };

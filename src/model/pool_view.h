@@ -1,7 +1,7 @@
 // PoolView: all endpoints at one instant, as columns. Immutable once published; scorers read whole columns.
-// Row i is the same endpoint in every column. Who is in it changes rarely and is shared (`members`); numbers change with
-// each scrape and are copied: about 40 bytes an endpoint a snapshot.
-// Thread rule: any thread reads; pool::EndpointSet builds.
+// Row i is the same endpoint in every column. Who is in it changes rarely and is shared (`members`); numbers change
+// with each scrape and are copied: about 40 bytes an endpoint a snapshot. Thread rule: any thread reads;
+// pool::EndpointSet builds.
 #pragma once
 
 #include <cstdint>

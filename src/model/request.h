@@ -23,16 +23,16 @@ struct Prompt {
 
 struct Request {
   std::string id;
-  std::string model;         // as the client named it
-  std::string target_model;  // after rewriting; what the engine will be asked for
+  std::string model;            // as the client named it
+  std::string target_model;     // after rewriting; what the engine will be asked for
   std::vector<Prompt> prompts;  // several only for /v1/completions with a list
   uint64_t body_bytes = 0;
   bool streaming = false;
-  int32_t priority = 0;                       // below 0: sheddable
-  std::string objective;                      // name of the InferenceObjective; empty: none
-  std::string fairness_id = "default-flow";   // tenant
+  int32_t priority = 0;                      // below 0: sheddable
+  std::string objective;                     // name of the InferenceObjective; empty: none
+  std::string fairness_id = "default-flow";  // tenant
   std::string cache_salt;
-  std::optional<uint32_t> output_tokens_max;  // max_tokens and its relatives
+  std::optional<uint32_t> output_tokens_max;                 // max_tokens and its relatives
   std::vector<std::pair<std::string, std::string>> headers;  // lower-case names; those that plugins may ask for
 
   // Where the caller limits the choice. `subset`: only endpoints with one of these addresses (the port is ignored, as

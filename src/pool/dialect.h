@@ -2,7 +2,8 @@
 // core-metrics-extractor; Extract turns a scrape's bytes into an EndpointState.
 // As upstream: of several samples with fitting labels the one with the greatest timestamp counts, or the first without
 // timestamps; nothing is summed. Values that make no sense (negative, not finite) are refused and counted.
-// Thread rule: immutable after BuildDialects; Extract is pure. Cost: about 10 us for vLLM's 60 KB, mostly skipping lines.
+// Thread rule: immutable after BuildDialects; Extract is pure. Cost: about 10 us for vLLM's 60 KB, mostly skipping
+// lines.
 #pragma once
 
 #include <string>
@@ -56,8 +57,8 @@ class DialectTable {
 Result<DialectTable> BuildDialects(const schedule::CoreMetricsExtractor* extractor, std::vector<std::string>* warnings);
 
 struct ExtractResult {
-  int found = 0;         // metrics of the dialect that were there
-  int refused = 0;       // values that make no sense
+  int found = 0;          // metrics of the dialect that were there
+  int refused = 0;        // values that make no sense
   size_t unreadable = 0;  // lines of the page that are not exposition format
 };
 // Updates `state` with what `text` has and stamps it with `now` if anything was found; what is missing keeps its value.

@@ -42,7 +42,9 @@ TEST(Dialect, ReadsARealVllm) {
 }
 
 TEST(Dialect, EachEngineHasItsNames) {
-  EXPECT_EQ(Read("sglang", "sglang:num_queue_reqs 3\nsglang:cache_config_info{page_size=\"64\",num_pages=\"900\"} 1\n").num_blocks, 900u);
+  EXPECT_EQ(Read("sglang", "sglang:num_queue_reqs 3\nsglang:cache_config_info{page_size=\"64\",num_pages=\"900\"} 1\n")
+                .num_blocks,
+            900u);
   EXPECT_EQ(Read("trtllm-serve", "trtllm_kv_cache_tokens_per_block 32\n").block_size, 32u);
   const EndpointState triton = Read("triton-tensorrt-llm",
                                     "nv_trt_llm_request_metrics{request_type=\"context\"} 9\n"
@@ -59,8 +61,11 @@ TEST(Dialect, EachEngineHasItsNames) {
 }
 
 TEST(Dialect, TheFirstSampleOrTheNewestCountsAndNothingIsSummed) {
-  EXPECT_EQ(Read("vllm", "vllm:num_requests_waiting{engine=\"0\"} 3\nvllm:num_requests_waiting{engine=\"1\"} 5\n").waiting, 3);
-  EXPECT_EQ(Read("vllm", "vllm:num_requests_waiting{e=\"0\"} 3 100\nvllm:num_requests_waiting{e=\"1\"} 5 200\n").waiting, 5);
+  EXPECT_EQ(
+      Read("vllm", "vllm:num_requests_waiting{engine=\"0\"} 3\nvllm:num_requests_waiting{engine=\"1\"} 5\n").waiting,
+      3);
+  EXPECT_EQ(
+      Read("vllm", "vllm:num_requests_waiting{e=\"0\"} 3 100\nvllm:num_requests_waiting{e=\"1\"} 5 200\n").waiting, 5);
 }
 
 TEST(Dialect, GarbageIsRefusedAndTheOldValueStays) {
@@ -68,8 +73,9 @@ TEST(Dialect, GarbageIsRefusedAndTheOldValueStays) {
   EndpointState state;
   state.waiting = 9;
   state.kv_usage = 0.5f;
-  const ExtractResult bad = Extract("vllm:num_requests_waiting NaN\nvllm:num_requests_running -1\nvllm:kv_cache_usage_perc 57\n",
-                                    *table.Find("vllm"), TimePoint(Duration(1)), state);
+  const ExtractResult bad =
+      Extract("vllm:num_requests_waiting NaN\nvllm:num_requests_running -1\nvllm:kv_cache_usage_perc 57\n",
+              *table.Find("vllm"), TimePoint(Duration(1)), state);
   EXPECT_EQ(bad.found, 0);
   EXPECT_EQ(bad.refused, 3);
   EXPECT_EQ(state.waiting, 9);
@@ -83,9 +89,10 @@ TEST(Dialect, GarbageIsRefusedAndTheOldValueStays) {
 }
 
 TEST(Dialect, LoraTakesTheSampleWithTheLargestValue) {
-  const EndpointState state = Read("vllm",
-                                   "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"a, b\",waiting_lora_adapters=\"\"} 20\n"
-                                   "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"old\",waiting_lora_adapters=\"x\"} 10\n");
+  const EndpointState state =
+      Read("vllm",
+           "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"a, b\",waiting_lora_adapters=\"\"} 20\n"
+           "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"old\",waiting_lora_adapters=\"x\"} 10\n");
   ASSERT_NE(state.lora, nullptr);
   EXPECT_THAT(state.lora->active, ElementsAre("a", "b"));
   EXPECT_TRUE(state.lora->waiting.empty());
@@ -110,7 +117,8 @@ TEST(Dialect, Specs) {
 
 schedule::LoadedConfig Load(const std::string& parameters) {
   auto config = schedule::LoadConfig(
-      "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: core-metrics-extractor\n  parameters:\n" +
+      "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: core-metrics-extractor\n  "
+      "parameters:\n" +
           parameters,
       schedule::BuiltinRegistry());
   EXPECT_TRUE(config) << config.error().message;
@@ -132,10 +140,12 @@ TEST(Dialect, AConfiguredEngineReplacesTheBuiltInWholesale) {
 }
 
 TEST(Dialect, WrongEngineConfigsNamePathAndNearest) {
-  const auto config = Load("    defaultEngine: vlm\n    engineConfigs:\n    - {name: x, queuedRequestSpec: q, kvUsageSpec: 'a{'}\n");
+  const auto config =
+      Load("    defaultEngine: vlm\n    engineConfigs:\n    - {name: x, queuedRequestSpec: q, kvUsageSpec: 'a{'}\n");
   const auto table = BuildDialects(config.metrics[0].extractor, nullptr);
   ASSERT_FALSE(table);
-  EXPECT_THAT(table.error().message, HasSubstr("engineConfigs[0].queuedRequestSpec: unknown field; did you mean 'queuedRequestsSpec'?"));
+  EXPECT_THAT(table.error().message,
+              HasSubstr("engineConfigs[0].queuedRequestSpec: unknown field; did you mean 'queuedRequestsSpec'?"));
   EXPECT_THAT(table.error().message, HasSubstr("kvUsageSpec: expected a metric such as name{label=value}"));
   EXPECT_THAT(table.error().message, HasSubstr("no engine is named \"vlm\"; did you mean 'vllm'?"));
 }

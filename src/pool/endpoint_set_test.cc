@@ -24,8 +24,8 @@ TEST(EndpointSet, KeepsIdentityAndStateOverReloads) {
   EXPECT_EQ(second->removed, std::vector<EndpointId>{b});
   EXPECT_EQ(second->updated, std::vector<EndpointId>{a});
   ASSERT_EQ(second->added.size(), 1u);
-  EXPECT_EQ(second->added[0].slot, b.slot);                  // reused
-  EXPECT_NE(second->added[0].generation, b.generation);      // but not the same endpoint
+  EXPECT_EQ(second->added[0].slot, b.slot);              // reused
+  EXPECT_NE(second->added[0].generation, b.generation);  // but not the same endpoint
   EXPECT_EQ(set.Find(b), nullptr);
   EXPECT_FALSE(set.Update(b, [](model::EndpointState&) {}));
   const auto view = set.View();
@@ -77,7 +77,8 @@ TEST(EndpointSet, LimitsAndDuplicatesChangeNothing) {
   EndpointSet set(Limits(2));
   ASSERT_TRUE(set.Replace({Make("a", "10.0.0.1"), Make("b", "10.0.0.2")}));
   const auto before = set.View();
-  EXPECT_EQ(set.Replace({Make("a", "1.1.1.1"), Make("b", "1.1.1.2"), Make("c", "1.1.1.3")}).error().code, Code::kTooLarge);
+  EXPECT_EQ(set.Replace({Make("a", "1.1.1.1"), Make("b", "1.1.1.2"), Make("c", "1.1.1.3")}).error().code,
+            Code::kTooLarge);
   EXPECT_EQ(set.Replace({Make("a", "1.1.1.1"), Make("a", "1.1.1.2")}).error().code, Code::kInvalidArgument);
   EXPECT_EQ(set.View(), before);
 }

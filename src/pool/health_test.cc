@@ -7,7 +7,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr HealthOptions kOptions{.failures_to_eject = 2, .probe_initial = milliseconds(100), .probe_max = milliseconds(350), .jitter = 0};
+constexpr HealthOptions kOptions{
+    .failures_to_eject = 2, .probe_initial = milliseconds(100), .probe_max = milliseconds(350), .jitter = 0};
 TimePoint At(int ms) { return TimePoint(milliseconds(ms)); }
 
 TEST(EndpointHealth, ConsecutiveFailuresEjectAndASuccessBetweenDoesNot) {

@@ -94,7 +94,8 @@ class Loader {
     for (const auto& plugin : policy_->plugins) {
       const bool picker = dynamic_cast<const Picker*>(plugin.get()) != nullptr;
       if (picker && has_picker) {
-        problems_.Warn(0, "", "plugin '" + plugin->name() + "': the implicit profile has a picker already; this one is not used");
+        problems_.Warn(
+            0, "", "plugin '" + plugin->name() + "': the implicit profile has a picker already; this one is not used");
         used_.insert(plugin->name());
         continue;
       }
@@ -125,8 +126,9 @@ class Loader {
                     model::ReceiptColumns& columns) {
     const Plugin* plugin = Find(ref.plugin);
     if (plugin == nullptr) {
-      problems_.Error(ref.line, "", "schedulingProfiles[" + entry.name + "] references undefined plugin '" + ref.plugin +
-                                        "'" + Nearest(ref.plugin));
+      problems_.Error(ref.line, "",
+                      "schedulingProfiles[" + entry.name + "] references undefined plugin '" + ref.plugin + "'" +
+                          Nearest(ref.plugin));
       return;
     }
     used_.insert(ref.plugin);
@@ -147,8 +149,9 @@ class Loader {
     if (const auto* picker = dynamic_cast<const Picker*>(plugin)) {
       has_role = true;
       if (profile.picker != nullptr) {
-        problems_.Error(ref.line, ref.path,
-                        "a profile has exactly one picker: '" + columns.picker + "' and '" + ref.plugin + "' are listed");
+        problems_.Error(
+            ref.line, ref.path,
+            "a profile has exactly one picker: '" + columns.picker + "' and '" + ref.plugin + "' are listed");
       }
       profile.picker = picker;
       columns.picker = plugin->name();
@@ -174,7 +177,8 @@ class Loader {
     for (const auto& plugin : policy_->plugins) {
       if (dynamic_cast<const ProfileHandler*>(plugin.get()) == nullptr) continue;
       if (handler != nullptr) {
-        problems_.Error(0, "", "multiple profile handlers found: '" + handler->name() + "' and '" + plugin->name() + "'");
+        problems_.Error(0, "",
+                        "multiple profile handlers found: '" + handler->name() + "' and '" + plugin->name() + "'");
         return;
       }
       handler = plugin.get();
@@ -183,8 +187,9 @@ class Loader {
       handler = Create(SingleProfileHandler::kInfo, "one profile and no profile handler");
     }
     if (handler == nullptr) {
-      problems_.Error(0, "", "no profile handler configured; " + std::to_string(policy_->profiles.size()) +
-                                 " scheduling profiles need one");
+      problems_.Error(0, "",
+                      "no profile handler configured; " + std::to_string(policy_->profiles.size()) +
+                          " scheduling profiles need one");
       return;
     }
     used_.insert(handler->name());
@@ -205,13 +210,15 @@ class Loader {
         if (const PluginInfo* info = registry_.Find(ref.plugin)) {
           plugin = Create(*info, ref.path + " names its type");
         } else {
-          problems_.Error(ref.line, "", "parser references undefined plugin '" + ref.plugin + "'" +
-                                            DidYouMean(ref.plugin, registry_.Types()));
+          problems_.Error(
+              ref.line, "",
+              "parser references undefined plugin '" + ref.plugin + "'" + DidYouMean(ref.plugin, registry_.Types()));
           continue;
         }
       }
       if (dynamic_cast<const RequestParser*>(plugin) == nullptr) {
-        problems_.Error(ref.line, ref.path, "the configured parser \"" + ref.plugin + "\" is not loaded: it is not a parser");
+        problems_.Error(ref.line, ref.path,
+                        "the configured parser \"" + ref.plugin + "\" is not loaded: it is not a parser");
         continue;
       }
       used_.insert(ref.plugin);
@@ -224,15 +231,16 @@ class Loader {
   const T* DataPlugin(const PluginRef& ref, std::string_view role) {
     Plugin* plugin = Find(ref.plugin);
     if (plugin == nullptr) {
-      problems_.Error(ref.line, ref.path, std::string(role) + " references undefined plugin '" + ref.plugin + "'" +
-                                              Nearest(ref.plugin));
+      problems_.Error(ref.line, ref.path,
+                      std::string(role) + " references undefined plugin '" + ref.plugin + "'" + Nearest(ref.plugin));
       return nullptr;
     }
     used_.insert(ref.plugin);
     const T* typed = dynamic_cast<const T*>(plugin);
     if (typed == nullptr) {
-      problems_.Error(ref.line, ref.path, "plugin '" + ref.plugin + "' of type '" + std::string(plugin->info().type) +
-                                              "' cannot be used as " + std::string(role));
+      problems_.Error(ref.line, ref.path,
+                      "plugin '" + ref.plugin + "' of type '" + std::string(plugin->info().type) +
+                          "' cannot be used as " + std::string(role));
     }
     return typed;
   }
@@ -255,7 +263,8 @@ class Loader {
       const CoreMetricsExtractor* extractor = nullptr;
       for (const PluginRef& ref : source.extractors) extractor = DataPlugin<CoreMetricsExtractor>(ref, "extractor");
       if (metrics != nullptr && extractor == nullptr) {
-        problems_.Warn(source.source.line, source.source.path, "has no extractor: it is scraped, but nothing is read from it");
+        problems_.Warn(source.source.line, source.source.path,
+                       "has no extractor: it is scraped, but nothing is read from it");
       }
       if (metrics != nullptr) out_.metrics.push_back({metrics, extractor});
     }
@@ -271,8 +280,8 @@ class Loader {
     if (!out_.document.flow_control || !out_.document.flow_control->saturation_detector) return;
     const PluginRef& ref = *out_.document.flow_control->saturation_detector;
     if (Find(ref.plugin) == nullptr) {
-      problems_.Error(ref.line, ref.path, "saturation detector references undefined plugin '" + ref.plugin + "'" +
-                                              Nearest(ref.plugin));
+      problems_.Error(ref.line, ref.path,
+                      "saturation detector references undefined plugin '" + ref.plugin + "'" + Nearest(ref.plugin));
     }
   }
 
@@ -292,9 +301,10 @@ class Loader {
         if (info == nullptr) {
           problems_.Error(0, "", "no plugin produces the " + what + " and there is no default one");
         } else if (!need.producer.empty() && need.producer != info->type) {
-          problems_.Error(0, "", "plugin '" + plugin.name() + "' reads from '" + need.producer +
-                                     "', which does not exist or does not produce " + std::string(Name(need.kind)) +
-                                     Nearest(need.producer));
+          problems_.Error(0, "",
+                          "plugin '" + plugin.name() + "' reads from '" + need.producer +
+                              "', which does not exist or does not produce " + std::string(Name(need.kind)) +
+                              Nearest(need.producer));
         } else {
           Create(*info, what);
         }
@@ -362,7 +372,8 @@ class Loader {
     }
     for (const BoundProducer& bound : policy_->producers) {
       const DataKind kind = bound.producer->Provides();
-      if (kind == DataKind::kTokenizedPrompt && policy_->tokens_slot == Board::kNoSlot) policy_->tokens_slot = bound.slot;
+      if (kind == DataKind::kTokenizedPrompt && policy_->tokens_slot == Board::kNoSlot)
+        policy_->tokens_slot = bound.slot;
       if (kind == DataKind::kPrefixMatch && policy_->prefix_slot == Board::kNoSlot) policy_->prefix_slot = bound.slot;
     }
   }

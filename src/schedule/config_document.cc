@@ -27,7 +27,8 @@ class Decoder {
     Plugins();
     Profiles();
     MapReader handler = root_.Map("requestHandler");
-    handler.Each("parsers", [&](const Node& node, const std::string& path) { config_.parsers.push_back(Ref(node, path)); });
+    handler.Each("parsers",
+                 [&](const Node& node, const std::string& path) { config_.parsers.push_back(Ref(node, path)); });
     handler.Finish();
     FlowControl();
     DataLayer();
@@ -61,7 +62,8 @@ class Decoder {
       if (!node.IsScalar() || (value != "true" && value != "false")) {
         problems_.Error(node, path, "expected \"name\", \"name=true\" or \"name=false\", got " + Describe(node));
       } else if (!config_.feature_gates.contains(name)) {
-        problems_.Error(node, path, "feature gate '" + name + "' is unknown or unregistered" + DidYouMean(name, kGates));
+        problems_.Error(node, path,
+                        "feature gate '" + name + "' is unknown or unregistered" + DidYouMean(name, kGates));
       } else {
         config_.feature_gates[name] = value == "true";
         if (name != "flowControl") problems_.Warn(node.line, path, name + " has no effect outside Kubernetes");

@@ -44,24 +44,34 @@ TEST(Config, TheBuiltInDefaultLoadsWithoutWarnings) {
             "created single-profile-handler: one profile and no profile handler\n"
             "created approx-prefix-cache-producer: prefix-match needed by 'prefix-cache-scorer'\n"
             "created token-producer: tokenized-prompt needed by 'approx-prefix-cache-producer'\n");
-  EXPECT_THAT(config->parsers, ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"));
+  EXPECT_THAT(config->parsers,
+              ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"));
 }
 
 TEST(Config, UpstreamsErrorTexts) {
-  EXPECT_THAT(LoadConfig("a: [", BuiltinRegistry()).error().message, HasSubstr("failed to decode configuration JSON/YAML"));
+  EXPECT_THAT(LoadConfig("a: [", BuiltinRegistry()).error().message,
+              HasSubstr("failed to decode configuration JSON/YAML"));
   EXPECT_THAT(ErrorOf("featureGates: [flowControll]\n"),
               HasSubstr("feature gate 'flowControll' is unknown or unregistered; did you mean 'flowControl'?"));
   EXPECT_THAT(ErrorOf("plugins:\n- name: x\n"), HasSubstr("plugin 'x' is missing a type (line 4)"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n- type: queue-scorer\n"), HasSubstr("duplicate plugin name 'queue-scorer' (line 5)"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorr\n"),
-              HasSubstr("plugins[0]: plugin type 'queue-scorr' is not registered; did you mean 'queue-scorer'? (line 4)"));
-  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- plugins: []\n"), HasSubstr("schedulingProfiles[0] is missing a name (line 4)"));
-  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n- name: a\n"), HasSubstr("schedulingProfiles[1] has duplicate name 'a'"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n- type: queue-scorer\n"),
+              HasSubstr("duplicate plugin name 'queue-scorer' (line 5)"));
+  EXPECT_THAT(
+      ErrorOf("plugins:\n- type: queue-scorr\n"),
+      HasSubstr("plugins[0]: plugin type 'queue-scorr' is not registered; did you mean 'queue-scorer'? (line 4)"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- plugins: []\n"),
+              HasSubstr("schedulingProfiles[0] is missing a name (line 4)"));
+  EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n- name: a\n"),
+              HasSubstr("schedulingProfiles[1] has duplicate name 'a'"));
   EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n  plugins:\n  - weight: 1\n"),
               HasSubstr("schedulingProfiles[0].plugins[0] is missing a 'pluginRef' (line 6)"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nschedulingProfiles:\n- name: a\n  plugins:\n  - pluginRef: queue-scorerr\n"),
-              HasSubstr("schedulingProfiles[a] references undefined plugin 'queue-scorerr'; did you mean 'queue-scorer'? (line 8)"));
-  EXPECT_THAT(ErrorOf("requestHandler:\n  parsers:\n  - pluginRef: x-parser\n"), HasSubstr("parser references undefined plugin 'x-parser'"));
+  EXPECT_THAT(
+      ErrorOf(
+          "plugins:\n- type: queue-scorer\nschedulingProfiles:\n- name: a\n  plugins:\n  - pluginRef: queue-scorerr\n"),
+      HasSubstr(
+          "schedulingProfiles[a] references undefined plugin 'queue-scorerr'; did you mean 'queue-scorer'? (line 8)"));
+  EXPECT_THAT(ErrorOf("requestHandler:\n  parsers:\n  - pluginRef: x-parser\n"),
+              HasSubstr("parser references undefined plugin 'x-parser'"));
   EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nrequestHandler:\n  parsers:\n  - pluginRef: queue-scorer\n"),
               HasSubstr("the configured parser \"queue-scorer\" is not loaded"));
   EXPECT_THAT(ErrorOf("saturationDetector: {pluginRef: utilization-detector}\n"),
@@ -81,15 +91,20 @@ TEST(Config, StrictFields) {
               HasSubstr("plugins[0].parameters.lruSize: expected an integer from 1 to 1000000, got \"abc\" (line 6)"));
   EXPECT_THAT(ErrorOf("plugins:\n- type: load-aware-scorer\n  parameters: {treshold: 5}\n"),
               HasSubstr("plugins[0].parameters.treshold: unknown field; did you mean 'threshold'? (line 5)"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n  parameters: {x: 5}\n"), HasSubstr("plugins[0].parameters.x: unknown field"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: file-discovery\n"), HasSubstr("plugins[0].parameters.path: is required and missing"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: label-selector-filter\n  parameters: {matchExpressions: [{key: a, operator: in}]}\n"),
-              HasSubstr("plugins[0].parameters.matchExpressions[0].operator: expected one of In, NotIn, Exists, DoesNotExist"));
-  EXPECT_THAT(LoadConfig("apiVersion: v1\nkind: Pod\n", BuiltinRegistry()).error().message, HasSubstr("kind: expected EndpointPickerConfig"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\n  parameters: {x: 5}\n"),
+              HasSubstr("plugins[0].parameters.x: unknown field"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: file-discovery\n"),
+              HasSubstr("plugins[0].parameters.path: is required and missing"));
+  EXPECT_THAT(
+      ErrorOf("plugins:\n- type: label-selector-filter\n  parameters: {matchExpressions: [{key: a, operator: in}]}\n"),
+      HasSubstr("plugins[0].parameters.matchExpressions[0].operator: expected one of In, NotIn, Exists, DoesNotExist"));
+  EXPECT_THAT(LoadConfig("apiVersion: v1\nkind: Pod\n", BuiltinRegistry()).error().message,
+              HasSubstr("kind: expected EndpointPickerConfig"));
 }
 
 TEST(Config, AllMistakesAtOnce) {
-  const std::string error = ErrorOf("plugins:\n- type: nope\n- type: load-aware-scorer\n  parameters: {threshold: x, y: 1}\n");
+  const std::string error =
+      ErrorOf("plugins:\n- type: nope\n- type: load-aware-scorer\n  parameters: {threshold: x, y: 1}\n");
   EXPECT_THAT(error, HasSubstr("'nope' is not registered"));
   EXPECT_THAT(error, HasSubstr("threshold: expected an integer"));
   EXPECT_THAT(error, HasSubstr(".y: unknown field"));
@@ -97,13 +112,15 @@ TEST(Config, AllMistakesAtOnce) {
 
 TEST(Config, BothApiVersionsAndDeprecatedPlaces) {
   const auto old = LoadConfig(
-      "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\nparser: {pluginRef: openai-parser}\n",
+      "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\nparser: {pluginRef: "
+      "openai-parser}\n",
       BuiltinRegistry());
   ASSERT_TRUE(old) << old.error().message;
   EXPECT_THAT(old->parsers, ElementsAre("openai-parser"));
   EXPECT_THAT(old->warnings, Contains("apiVersion: is deprecated: use llm-d.ai/v1alpha1 (line 1)"));
   EXPECT_THAT(old->warnings, Contains("parser: is deprecated: use requestHandler.parsers (line 3)"));
-  const auto both = Load("parser: {pluginRef: openai-parser}\nrequestHandler: {parsers: [{pluginRef: passthrough-parser}]}\n");
+  const auto both =
+      Load("parser: {pluginRef: openai-parser}\nrequestHandler: {parsers: [{pluginRef: passthrough-parser}]}\n");
   ASSERT_TRUE(both);
   EXPECT_THAT(both->parsers, ElementsAre("passthrough-parser"));  // the new place wins
 }
@@ -111,24 +128,29 @@ TEST(Config, BothApiVersionsAndDeprecatedPlaces) {
 TEST(Config, WhatIsNotCarriedOutIsSaid) {
   const auto config = Load(
       "featureGates: [flowControl]\nflowControl: {maxBytes: 4Gi, priorityBands: [{priority: 100, maxRequests: 2000}]}\n"
-      "dataLayer: {crossReplicaSyncInterval: 1s, peerDiscovery: {pluginRef: x}}\nplugins:\n- type: queue-scorer\n- type: file-discovery\n"
+      "dataLayer: {crossReplicaSyncInterval: 1s, peerDiscovery: {pluginRef: x}}\nplugins:\n- type: queue-scorer\n- "
+      "type: file-discovery\n"
       "  parameters: {path: /x}\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: queue-scorer, weight: 2}]\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_THAT(config->warnings, Contains(HasSubstr("featureGates: flowControl is not carried out by this version")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("flowControl: is not carried out by this version")));
-  EXPECT_THAT(config->warnings, Contains(HasSubstr("dataLayer.crossReplicaSyncInterval: is not carried out by this version (line 5)")));
+  EXPECT_THAT(config->warnings,
+              Contains(HasSubstr("dataLayer.crossReplicaSyncInterval: is not carried out by this version (line 5)")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("dataLayer.peerDiscovery: is not carried out")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("plugins[1]: plugin 'file-discovery' is not used")));
   EXPECT_EQ(config->document.flow_control->bytes_max, int64_t{4} << 30);
   EXPECT_EQ(config->document.flow_control->bands[0].requests_max, 2000);
-  EXPECT_THAT(Load("flowControl: {}\n")->warnings, ElementsAre(HasSubstr("without the feature gate flowControl and has no effect")));
+  EXPECT_THAT(Load("flowControl: {}\n")->warnings,
+              ElementsAre(HasSubstr("without the feature gate flowControl and has no effect")));
 }
 
 TEST(Config, DataLayerReachesTheCaller) {
   const auto config = Load(
       "plugins:\n- {type: file-discovery, parameters: {path: /etc/epp/endpoints.yaml, watchFile: true}}\n"
-      "- {type: metrics-data-source, name: fast, parameters: {interval: 50ms, port: 9000, path: /m}}\n- type: core-metrics-extractor\n"
-      "dataLayer:\n  discovery: {pluginRef: file-discovery}\n  sources: [{pluginRef: fast, extractors: [{pluginRef: core-metrics-extractor}]}]\n");
+      "- {type: metrics-data-source, name: fast, parameters: {interval: 50ms, port: 9000, path: /m}}\n- type: "
+      "core-metrics-extractor\n"
+      "dataLayer:\n  discovery: {pluginRef: file-discovery}\n  sources: [{pluginRef: fast, extractors: [{pluginRef: "
+      "core-metrics-extractor}]}]\n");
   ASSERT_TRUE(config) << config.error().message;
   ASSERT_NE(config->discovery, nullptr);
   EXPECT_EQ(config->discovery->path, "/etc/epp/endpoints.yaml");
@@ -137,21 +159,27 @@ TEST(Config, DataLayerReachesTheCaller) {
   EXPECT_EQ(config->metrics[0].source->interval, std::chrono::milliseconds(50));
   EXPECT_EQ(config->metrics[0].source->port, 9000);
   EXPECT_TRUE(Load("dataLayer: {injectDefaults: false}\n")->metrics.empty());
-  EXPECT_THAT(ErrorOf("dataLayer: {discovery: {pluginRef: file-discovry}}\n"), HasSubstr("discovery references undefined plugin 'file-discovry'"));
+  EXPECT_THAT(ErrorOf("dataLayer: {discovery: {pluginRef: file-discovry}}\n"),
+              HasSubstr("discovery references undefined plugin 'file-discovry'"));
 }
 
 TEST(Config, ImplicitProfileTakesEverythingAtWeightOne) {
   EXPECT_THAT(DescribeOf("plugins:\n- type: queue-scorer\n- type: random-picker\n- type: label-selector-filter\n"),
-              HasSubstr("profile default:\n  filter label-selector-filter\n  scorer queue-scorer, weight 1\n  picker random-picker\n"));
+              HasSubstr("profile default:\n  filter label-selector-filter\n  scorer queue-scorer, weight 1\n  picker "
+                        "random-picker\n"));
 }
 
 TEST(Config, PickersOneAProfile) {
   const std::string two = "plugins:\n- type: random-picker\n- type: max-score-picker\n";
-  EXPECT_THAT(ErrorOf(two + "schedulingProfiles:\n- name: d\n  plugins: [{pluginRef: random-picker}, {pluginRef: max-score-picker}]\n"),
-              HasSubstr("a profile has exactly one picker: 'random-picker' and 'max-score-picker' are listed"));
+  EXPECT_THAT(
+      ErrorOf(
+          two +
+          "schedulingProfiles:\n- name: d\n  plugins: [{pluginRef: random-picker}, {pluginRef: max-score-picker}]\n"),
+      HasSubstr("a profile has exactly one picker: 'random-picker' and 'max-score-picker' are listed"));
   // Without one the first configured is taken, not any.
   EXPECT_THAT(DescribeOf(two + "schedulingProfiles:\n- name: d\n"), HasSubstr("picker random-picker"));
-  EXPECT_THAT(ErrorOf("plugins:\n- type: token-producer\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: token-producer}]\n"),
+  EXPECT_THAT(ErrorOf("plugins:\n- type: token-producer\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: "
+                      "token-producer}]\n"),
               HasSubstr("is neither a filter nor a scorer nor a picker"));
 }
 
@@ -161,17 +189,22 @@ TEST(Config, ProducersByName) {
               HasSubstr("  token-producer (tokenized-prompt)\n  mine (prefix-match)\nprofile"));
   EXPECT_THAT(ErrorOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
                       "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mien}}\n"),
-              HasSubstr("plugin 'prefix-cache-scorer' reads from 'mien', which does not exist or does not produce prefix-match; did you mean 'mine'?"));
+              HasSubstr("plugin 'prefix-cache-scorer' reads from 'mien', which does not exist or does not produce "
+                        "prefix-match; did you mean 'mine'?"));
   // A renamed producer without a reference is read by nobody: the key is the default name's.
-  const auto config = Load("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n- {type: prefix-cache-scorer}\n");
+  const auto config =
+      Load("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n- {type: prefix-cache-scorer}\n");
   ASSERT_TRUE(config);
   EXPECT_THAT(config->warnings, ElementsAre(HasSubstr("nothing reads what plugin 'mine' produces")));
 }
 
 TEST(Config, WeightOnSomethingElseAndDeprecatedTypesAreWarnedAbout) {
-  const auto config = Load("plugins:\n- type: by-label-selector\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: by-label-selector, weight: 2}]\n");
+  const auto config = Load(
+      "plugins:\n- type: by-label-selector\nschedulingProfiles:\n- name: d\n  plugins: [{pluginRef: by-label-selector, "
+      "weight: 2}]\n");
   ASSERT_TRUE(config);
-  EXPECT_THAT(config->warnings, Contains(HasSubstr("plugin type 'by-label-selector' is deprecated: use label-selector-filter")));
+  EXPECT_THAT(config->warnings,
+              Contains(HasSubstr("plugin type 'by-label-selector' is deprecated: use label-selector-filter")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("schedulingProfiles[0].plugins[0].weight: has no effect")));
 }
 
@@ -210,7 +243,8 @@ TEST(Config, AlphaNeedsTheFlag) {
   Registry registry = BuiltinRegistry();
   registry.Add(kAlpha);
   const std::string text = kHead + "plugins:\n- type: young\n";
-  EXPECT_THAT(LoadConfig(text, registry).error().message, HasSubstr("plugin type 'young' is alpha; start with --allow-experimental-plugins"));
+  EXPECT_THAT(LoadConfig(text, registry).error().message,
+              HasSubstr("plugin type 'young' is alpha; start with --allow-experimental-plugins"));
   EXPECT_TRUE(LoadConfig(text, registry, {.allow_experimental_plugins = true}));
 }
 

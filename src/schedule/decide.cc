@@ -75,6 +75,7 @@ void DecisionRun::Begin() {
   receipt_.streaming = in_.request.streaming;
   receipt_.primary = 0;
   receipt_.block_size = 0;
+  receipt_.notes.clear();
   receipt_.error.reset();
   receipt_.observed.reset();
   state_.board_.Clear();
@@ -96,8 +97,8 @@ int16_t DecisionRun::VerdictOf(uint32_t row) const {
       return model::kNotInSubset;
     }
   }
-  if (!request.excluded.empty() && std::find(request.excluded.begin(), request.excluded.end(), pool_.id(row)) !=
-                                       request.excluded.end()) {
+  if (!request.excluded.empty() &&
+      std::find(request.excluded.begin(), request.excluded.end(), pool_.id(row)) != request.excluded.end()) {
     return model::kExcludedEarlier;
   }
   return model::kCandidate;
@@ -134,7 +135,11 @@ void DecisionRun::FailNoCandidates() {
 void DecisionRun::Produce() {
   for (const BoundProducer& bound : policy_.producers) {
     Data& data = state_.board_.At(static_cast<size_t>(bound.slot));
-    if (!bound.producer->Produce(in_, state_.base_, data)) break;
+    if (const Status produced = bound.producer->Produce(in_, state_.base_, data); !produced) {
+      receipt_.notes.push_back("producer '" + bound.plugin->name() +
+                               "' failed, it and those behind it count as nothing: " + produced.error().message);
+      break;
+    }
     data.present = true;
   }
   match_ = state_.board_.Get<PrefixMatch>(policy_.prefix_slot);

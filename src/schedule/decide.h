@@ -10,8 +10,8 @@
 // After a failed connection: end the ticket with failed = true, add the endpoint to request.excluded, decide again.
 //
 // Deterministic: equal request, view, policy, state, time and rng state give an equal decision.
-// Thread rule: the state's owner. Cost: O(endpoints x (scorers + filters)) float operations plus one index walk; nothing
-// is allocated after warm-up in Decide; OnDispatch allocates one memo a remembering plugin.
+// Thread rule: the state's owner. Cost: O(endpoints x (scorers + filters)) float operations plus one index walk;
+// nothing is allocated after warm-up in Decide; OnDispatch allocates one memo a remembering plugin.
 #pragma once
 
 #include "base/clock.h"
@@ -24,8 +24,8 @@
 namespace sluice::schedule {
 
 // Errors in the decision: kUnavailable when there is no candidate at all, kResourceExhausted when filters dropped all.
-void Decide(const model::Request& request, const model::PoolView& pool, PolicyState& state, const Clock& clock, Rng& rng,
-            model::Decision& decision);
+void Decide(const model::Request& request, const model::PoolView& pool, PolicyState& state, const Clock& clock,
+            Rng& rng, model::Decision& decision);
 
 model::Decision Decide(const model::Request& request, const model::PoolView& pool, PolicyState& state,
                        const Clock& clock, Rng& rng);

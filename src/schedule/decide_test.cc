@@ -13,10 +13,10 @@ namespace {
 
 using testing::ConfigOf;
 using testing::Harness;
+using ::testing::HasSubstr;
 using testing::MakePool;
 using testing::TestEndpoint;
 using testing::TextRequest;
-using ::testing::HasSubstr;
 
 constexpr std::string_view kFour =
     "plugins:\n- {type: label-selector-filter, parameters: {matchLabels: {role: yes}}}\n- type: queue-scorer\n"
@@ -98,7 +98,8 @@ TEST(Decide, NoCandidateIs503WithTheReasons) {
   request.excluded = {pool.id(1)};
   const auto& decision = harness.Decide(request, pool);
   EXPECT_EQ(decision.error->message,
-            "no endpoint can take the request: the pool has 3, 1 out of rotation, 1 outside the requested subset, 1 tried already");
+            "no endpoint can take the request: the pool has 3, 1 out of rotation, 1 outside the requested subset, 1 "
+            "tried already");
   EXPECT_EQ(Info(decision.error->code).http_status, 503);
 }
 
@@ -157,13 +158,16 @@ TEST(Decide, DataAgeIsShown) {
   EXPECT_FLOAT_EQ(harness.Decide(TextRequest("r", "x"), pool).receipt.profiles[0].candidates[0].data_age_ms, 40);
 }
 
-// Tests' own plugins: a producer that fails, a scorer out of range, a handler with two profiles, a picker that picks nothing.
+// Tests' own plugins: a producer that fails, a scorer out of range, a handler with two profiles, a picker that picks
+// nothing.
 class Broken final : public Plugin, public Producer {
  public:
   using Plugin::Plugin;
   DataKind Provides() const override { return DataKind::kPrefixMatch; }
   std::unique_ptr<Data> MakeData() const override { return std::make_unique<PrefixMatch>(); }
-  Status Produce(const DecisionInput&, const Candidates&, Data&) const override { return Fail(Code::kTimeout, "too slow"); }
+  Status Produce(const DecisionInput&, const Candidates&, Data&) const override {
+    return Fail(Code::kTimeout, "too slow");
+  }
 };
 class Wild final : public Plugin, public Scorer {
  public:
@@ -181,7 +185,8 @@ class Two final : public Plugin, public ProfileHandler {
  public:
   using Plugin::Plugin;
   Status CheckProfiles(std::span<const std::string>) const override { return {}; }
-  void Next(const DecisionInput&, std::span<const ProfileOutcome> outcomes, std::vector<uint32_t>& next) const override {
+  void Next(const DecisionInput&, std::span<const ProfileOutcome> outcomes,
+            std::vector<uint32_t>& next) const override {
     if (outcomes[1] == ProfileOutcome::kNotRun) {
       next.push_back(1);
     } else if (outcomes[0] == ProfileOutcome::kNotRun) {
@@ -208,10 +213,13 @@ model::Decision DecideWith(std::string_view body, const model::PoolView& pool) {
 
 TEST(Decide, AFailedProducerLeavesItsConsumersAtZeroAndTheRequestGoesOn) {
   const auto decision = DecideWith(
-      "plugins:\n- type: broken-producer\n- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: broken-producer}}\n",
+      "plugins:\n- type: broken-producer\n- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: "
+      "broken-producer}}\n",
       MakePool({{"a"}}));
   ASSERT_TRUE(decision.ok());
   EXPECT_EQ(decision.receipt.profiles[0].ScoresOf(0)[0], 0);
+  ASSERT_EQ(decision.receipt.notes.size(), 1u);
+  EXPECT_THAT(decision.receipt.notes[0], HasSubstr("producer 'broken-producer' failed"));
 }
 
 TEST(Decide, ScoresAreClampedAndNoScoreAddsNothing) {
@@ -233,7 +241,8 @@ TEST(Decide, APickerThatReturnsNothingIsAnAnswerNotACrash) {
 
 TEST(Decide, SeveralProfilesRunInTheHandlersOrder) {
   const auto decision = DecideWith(
-      "plugins:\n- type: two-handler\n- type: queue-scorer\n- {type: label-selector-filter, parameters: {matchLabels: {p: x}}}\n"
+      "plugins:\n- type: two-handler\n- type: queue-scorer\n- {type: label-selector-filter, parameters: {matchLabels: "
+      "{p: x}}}\n"
       "schedulingProfiles:\n- {name: decode, plugins: [{pluginRef: queue-scorer}]}\n"
       "- {name: prefill, plugins: [{pluginRef: label-selector-filter}]}\n",
       MakePool({{"a", 1}, {"b", 0}, {"c", 9, 0, 0, {{"p", "x"}}}}));

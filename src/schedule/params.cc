@@ -31,12 +31,18 @@ codec::yaml::Node DefaultNode(const ParamSpec& spec) {
 template <class Value>
 Value ReadOne(const ParamSpec& spec, MapReader& reader) {
   switch (spec.type) {
-    case ParamType::kInt: return reader.Int(spec.name, 0, IntRangeOf(spec));
-    case ParamType::kNumber: return reader.Number(spec.name, 0, {spec.min, spec.max});
-    case ParamType::kBool: return reader.Bool(spec.name, false);
-    case ParamType::kString: return reader.String(spec.name);
-    case ParamType::kDuration: return reader.DurationOf(spec.name, Duration(0));
-    case ParamType::kNode: break;
+    case ParamType::kInt:
+      return reader.Int(spec.name, 0, IntRangeOf(spec));
+    case ParamType::kNumber:
+      return reader.Number(spec.name, 0, {spec.min, spec.max});
+    case ParamType::kBool:
+      return reader.Bool(spec.name, false);
+    case ParamType::kString:
+      return reader.String(spec.name);
+    case ParamType::kDuration:
+      return reader.DurationOf(spec.name, Duration(0));
+    case ParamType::kNode:
+      break;
   }
   const codec::yaml::Node* node = reader.Child(spec.name);
   return node != nullptr ? *node : codec::yaml::Node{};
@@ -46,12 +52,18 @@ Value ReadOne(const ParamSpec& spec, MapReader& reader) {
 
 std::string_view Name(ParamType type) {
   switch (type) {
-    case ParamType::kInt: return "integer";
-    case ParamType::kNumber: return "number";
-    case ParamType::kBool: return "boolean";
-    case ParamType::kString: return "string";
-    case ParamType::kDuration: return "duration";
-    case ParamType::kNode: return "object";
+    case ParamType::kInt:
+      return "integer";
+    case ParamType::kNumber:
+      return "number";
+    case ParamType::kBool:
+      return "boolean";
+    case ParamType::kString:
+      return "string";
+    case ParamType::kDuration:
+      return "duration";
+    case ParamType::kNode:
+      return "object";
   }
   return "";
 }
@@ -72,8 +84,7 @@ Params Params::Read(std::span<const ParamSpec> specs, const codec::yaml::Node& n
       }
     } else {
       if (spec.required) reader.Error(spec.name, "is required and missing");
-      const codec::yaml::Node fallback =
-          spec.type == ParamType::kNode ? codec::yaml::Node{} : DefaultNode(spec);
+      const codec::yaml::Node fallback = spec.type == ParamType::kNode ? codec::yaml::Node{} : DefaultNode(spec);
       Problems own;
       MapReader table(fallback, "", own);
       entry.value = ReadOne<Value>(spec, table);

@@ -33,7 +33,8 @@ struct PluginInfo {
   Stability stability = Stability::kBeta;
   std::string_view help;
   std::span<const ParamSpec> params;
-  // Makes an instance. What is wrong with its parameters beyond their table goes to `problems`; then the result is unused.
+  // Makes an instance. What is wrong with its parameters beyond their table goes to `problems`; then the result is
+  // unused.
   std::unique_ptr<Plugin> (*make)(const PluginInfo& info, std::string name, const Params& params,
                                   codec::yaml::Problems& problems);
   std::string_view deprecated = {};  // what to use instead; empty: current
@@ -166,7 +167,7 @@ struct Ticket {
 };
 
 struct ResponseEnd {
-  bool failed = false;  // no usable answer came; nothing is learned from it
+  bool failed = false;         // no usable answer came; nothing is learned from it
   int64_t prompt_tokens = -1;  // from the engine's usage; below 0: not known
   int64_t cached_tokens = -1;
   int64_t output_tokens = -1;

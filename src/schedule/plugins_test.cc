@@ -13,8 +13,8 @@
 namespace sluice::schedule {
 namespace {
 
-using testing::Harness;
 using testing::ConfigOf;
+using testing::Harness;
 using testing::MakePool;
 using testing::TextRequest;
 
@@ -97,7 +97,7 @@ TEST(ActiveRequestScorer, CountsWhatIsInFlight) {
 
 TEST(PrefixCacheScorer, ShareOfThePromptAndLengthTerm) {
   Harness harness(One("prefix-cache-scorer", "{matchLengthWeight: 0.5, matchLengthScaleTokens: 256}",
-                  "- {type: approx-prefix-cache-producer, parameters: {autoTune: false, blockSizeTokens: 64}}\n"));
+                      "- {type: approx-prefix-cache-producer, parameters: {autoTune: false, blockSizeTokens: 64}}\n"));
   const auto pool = MakePool({{"a"}, {"b"}});
   const std::string text(64 * 4 * 2, 'x');
   model::Request first = TextRequest("1", text);
@@ -143,7 +143,8 @@ TEST(ApproxPrefixCacheProducer, BlockSizeIsTheEnginesAtLeast64) {
   Harness tuned(One("prefix-cache-scorer"));
   tuned.Decide(TextRequest("1", "text"), pool);
   EXPECT_EQ(tuned.decision.receipt.block_size, 128u);
-  Harness fixed(One("prefix-cache-scorer", "{}", "- {type: approx-prefix-cache-producer, parameters: {autoTune: false, blockSizeTokens: 32}}\n"));
+  Harness fixed(One("prefix-cache-scorer", "{}",
+                    "- {type: approx-prefix-cache-producer, parameters: {autoTune: false, blockSizeTokens: 32}}\n"));
   fixed.Decide(TextRequest("1", "text"), pool);
   EXPECT_EQ(fixed.decision.receipt.block_size, 64u);
 }
@@ -166,7 +167,8 @@ TEST(ApproxPrefixCacheProducer, CapacityIsTheEnginesAndGoneEndpointsAreForgotten
 }
 
 TEST(ApproxPrefixCacheProducer, SeveralPromptsAddUpAndTheTokenLimitHolds) {
-  Harness harness(One("prefix-cache-scorer", "{}", "- {type: approx-prefix-cache-producer, parameters: {maxPrefixTokensToMatch: 128}}\n"));
+  Harness harness(One("prefix-cache-scorer", "{}",
+                      "- {type: approx-prefix-cache-producer, parameters: {maxPrefixTokensToMatch: 128}}\n"));
   const auto pool = MakePool({{"a"}});
   const std::string one(256 * 5, 'x');
   model::Request request = TextRequest("1", one);
@@ -228,7 +230,9 @@ TEST(InflightLoadProducer, ChargesUncachedTokensAndFreesThemAtTheFirstChunk) {
 }
 
 TEST(InflightLoadProducer, ExpectedOutputIsHeldToTheEnd) {
-  Harness harness(One("active-request-scorer", "{}", "- {type: inflight-load-producer, parameters: {addEstimatedOutputTokens: true, outputRatio: 2}}\n"));
+  Harness harness(
+      One("active-request-scorer", "{}",
+          "- {type: inflight-load-producer, parameters: {addEstimatedOutputTokens: true, outputRatio: 2}}\n"));
   const auto pool = MakePool({{"a"}});
   const auto tokens = [&] {
     return InflightLoadProducer::LoadOf(*harness.state.StateOf("inflight-load-producer"), pool.id(0)).tokens;
@@ -308,7 +312,8 @@ std::map<std::string, int> Draw(const std::string& config, const model::PoolView
 }
 
 TEST(MaxScorePicker, TakesTheBestAndBreaksTiesUniformly) {
-  auto seen = Draw(One("queue-scorer", "{}", "- {type: max-score-picker}\n"), MakePool({{"a", 1}, {"b", 1}, {"c", 5}, {"d", 1}}), 3000);
+  auto seen = Draw(One("queue-scorer", "{}", "- {type: max-score-picker}\n"),
+                   MakePool({{"a", 1}, {"b", 1}, {"c", 5}, {"d", 1}}), 3000);
   EXPECT_EQ(seen.count("c"), 0u);
   for (const char* name : {"a", "b", "d"}) EXPECT_NEAR(seen[name], 1000, 120) << name;
 }
@@ -324,7 +329,8 @@ TEST(MaxScorePicker, SeveralComeBestFirst) {
 }
 
 TEST(RandomPicker, IsUniformWhateverTheScores) {
-  auto seen = Draw(One("queue-scorer", "{}", "- {type: random-picker, parameters: {maxNumOfEndpoints: -3}}\n"), MakePool({{"a", 0}, {"b", 9}, {"c", 5}}), 3000);
+  auto seen = Draw(One("queue-scorer", "{}", "- {type: random-picker, parameters: {maxNumOfEndpoints: -3}}\n"),
+                   MakePool({{"a", 0}, {"b", 9}, {"c", 5}}), 3000);
   for (const char* name : {"a", "b", "c"}) EXPECT_NEAR(seen[name], 1000, 120) << name;
 }
 
@@ -341,9 +347,9 @@ TEST(WeightedRandomPicker, IsProportionalAndUniformWhenAllAreZero) {
 TEST(LabelSelectorFilter, MatchesAsKubernetesDoes) {
   const auto kept = [](const std::string& parameters) {
     Harness harness(One("label-selector-filter", parameters));
-    harness.Decide(TextRequest("r", "x"), MakePool({{"a", 0, 0, 0, {{"tier", "gold"}, {"zone", "1"}}},
-                                                  {"b", 0, 0, 0, {{"tier", "silver"}}},
-                                                  {"c"}}));
+    harness.Decide(
+        TextRequest("r", "x"),
+        MakePool({{"a", 0, 0, 0, {{"tier", "gold"}, {"zone", "1"}}}, {"b", 0, 0, 0, {{"tier", "silver"}}}, {"c"}}));
     std::string names;
     for (const auto& candidate : harness.decision.receipt.profiles[0].candidates) {
       if (candidate.verdict == model::kCandidate) names += candidate.endpoint->name;

@@ -19,7 +19,8 @@ class ReceiptRing {
   };
   explicit ReceiptRing(Options options) : options_(options) {}
 
-  // Keeps the receipt; one that is larger than bytes_max by itself is not kept. Of equal request ids the later is found.
+  // Keeps the receipt; one that is larger than bytes_max by itself is not kept. Of equal request ids the later is
+  // found.
   void Push(model::Receipt receipt);
   const model::Receipt* Find(std::string_view request_id) const;
   // Adds what was seen after the decision. False when the receipt has left already.

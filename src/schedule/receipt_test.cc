@@ -13,18 +13,21 @@ namespace {
 using nlohmann::json;
 using testing::ConfigOf;
 using testing::Harness;
+using ::testing::HasSubstr;
 using testing::MakePool;
 using testing::TestEndpoint;
 using testing::TextRequest;
-using ::testing::HasSubstr;
 
 TEST(ReceiptJson, HasTheDocumentedShape) {
-  Harness harness(ConfigOf(
-      "plugins:\n- {type: label-selector-filter, parameters: {matchLabels: {in: x}}}\n- type: queue-scorer\n- type: prefix-cache-scorer\n"
-      "schedulingProfiles:\n- name: d\n  plugins: [{pluginRef: label-selector-filter}, {pluginRef: queue-scorer, weight: 2}, {pluginRef: prefix-cache-scorer, weight: 3}]\n"));
+  Harness harness(
+      ConfigOf("plugins:\n- {type: label-selector-filter, parameters: {matchLabels: {in: x}}}\n- type: queue-scorer\n- "
+               "type: prefix-cache-scorer\n"
+               "schedulingProfiles:\n- name: d\n  plugins: [{pluginRef: label-selector-filter}, {pluginRef: "
+               "queue-scorer, weight: 2}, {pluginRef: prefix-cache-scorer, weight: 3}]\n"));
   TestEndpoint down{"down", 0, 0, 0, {{"in", "x"}}};
   down.in_rotation = false;
-  auto pool = MakePool({{"a", 3, 0, 0, {{"in", "x"}}}, {"b", 0, 0, 0, {{"in", "x"}}}, {"out"}, down, {"c", 10, 0, 0, {{"in", "x"}}}});
+  auto pool = MakePool(
+      {{"a", 3, 0, 0, {{"in", "x"}}}, {"b", 0, 0, 0, {{"in", "x"}}}, {"out"}, down, {"c", 10, 0, 0, {{"in", "x"}}}});
   harness.clock.Advance(std::chrono::seconds(1));
   pool.scraped_at[1] = harness.clock.Now() - std::chrono::milliseconds(12);
   const std::string text(300, 'x');

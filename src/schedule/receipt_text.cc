@@ -34,11 +34,16 @@ std::string_view Outcome(const Receipt& receipt) {
 
 std::string VerdictText(const ProfileReceipt& profile, const ReceiptCandidate& candidate) {
   switch (candidate.verdict) {
-    case model::kCandidate: return "candidate";
-    case model::kNotInRotation: return "out of rotation";
-    case model::kNotInSubset: return "not in the requested subset";
-    case model::kExcludedEarlier: return "tried already";
-    default: break;
+    case model::kCandidate:
+      return "candidate";
+    case model::kNotInRotation:
+      return "out of rotation";
+    case model::kNotInSubset:
+      return "not in the requested subset";
+    case model::kExcludedEarlier:
+      return "tried already";
+    default:
+      break;
   }
   return "dropped by " + profile.columns->filters[static_cast<size_t>(candidate.verdict)];
 }
@@ -176,11 +181,16 @@ std::string ReceiptJson(const Receipt& receipt) {
   json.Field("prompt_tokens", receipt.prompt_tokens).Field("prompt_tokens_estimated", receipt.prompt_tokens_estimated);
   json.Field("outcome", Outcome(receipt)).Key("error");
   if (receipt.error) {
-    json.BeginObject().Field("code", Info(receipt.error->code).name).Field("message", receipt.error->message).EndObject();
+    json.BeginObject()
+        .Field("code", Info(receipt.error->code).name)
+        .Field("message", receipt.error->message)
+        .EndObject();
   } else {
     json.Null();
   }
-  json.Field("decide_us", static_cast<double>(receipt.decide_ns) / 1e3);
+  json.Key("notes").BeginArray();
+  for (const std::string& note : receipt.notes) json.String(note);
+  json.EndArray().Field("decide_us", static_cast<double>(receipt.decide_ns) / 1e3);
   if (receipt.profiles.empty()) {
     json.Field("profile", nullptr).Field("pick", nullptr).Field("runner_up", nullptr);
     json.Key("weights").BeginObject().EndObject().Key("candidates").BeginArray().EndArray();
@@ -206,10 +216,12 @@ std::string ReceiptJson(const Receipt& receipt) {
 std::string ReceiptTable(const Receipt& receipt) {
   std::string out = "request " + receipt.request_id + "  model " + receipt.model;
   if (receipt.target_model != receipt.model) out += " -> " + receipt.target_model;
-  out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) + " tokens";
+  out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) +
+         " tokens";
   if (receipt.prompt_tokens_estimated) out += " (estimated from bytes)";
   out += ", decided in " + std::to_string(receipt.decide_ns / 1000) + " us: " + std::string(Outcome(receipt)) + "\n";
   if (receipt.error) out += receipt.error->message + "\n";
+  for (const std::string& note : receipt.notes) out += "note: " + note + "\n";
   for (const ProfileReceipt& profile : receipt.profiles) out += ProfileTable(receipt, profile);
   if (receipt.observed) {
     const model::Observed& seen = *receipt.observed;

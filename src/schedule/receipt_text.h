@@ -5,9 +5,11 @@
 // JSON, fields always present unless marked:
 //   request_id, model, target_model, priority, streaming, time (unix seconds), prompt_tokens, prompt_tokens_estimated,
 //   outcome ("picked", "rejected-no-endpoints", "rejected-saturated", "error"), error (null or {code, message}),
+//   notes [what was missing from the scores],
 //   profile, pick (endpoint or null), runner_up (endpoint or null), decide_us, weights {scorer: weight},
 //   candidates [{endpoint "ip:port", name, verdict, filters {filter: "pass" | "drop"}, matched_tokens,
-//                data_age_ms (null: never scraped), scores {scorer: raw 0..1, null: none}, weighted {scorer: number}, total}],
+//                data_age_ms (null: never scraped), scores {scorer: raw 0..1, null: none}, weighted {scorer: number},
+//                total}],
 //   candidates_omitted, other_profiles [the same from `profile` on; only with several], observed (after the answer:
 //   {served_by, http_status, ttft_ms, e2e_ms, cached_tokens}).
 // `candidates` begins with the pick, then falls by total; endpoints that were dropped come last.

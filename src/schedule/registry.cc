@@ -25,9 +25,12 @@ std::string RangeText(const ParamSpec& spec) {
 
 std::string_view Name(DataKind kind) {
   switch (kind) {
-    case DataKind::kTokenizedPrompt: return "tokenized-prompt";
-    case DataKind::kPrefixMatch: return "prefix-match";
-    case DataKind::kInflightLoad: return "inflight-load";
+    case DataKind::kTokenizedPrompt:
+      return "tokenized-prompt";
+    case DataKind::kPrefixMatch:
+      return "prefix-match";
+    case DataKind::kInflightLoad:
+      return "inflight-load";
   }
   return "";
 }

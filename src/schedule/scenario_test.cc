@@ -1,4 +1,5 @@
-// Runs test/scenario/*.txt: text files with a pool, requests and expected picks and scores. Syntax: test/scenario/README.md.
+// Runs test/scenario/*.txt: text files with a pool, requests and expected picks and scores. Syntax:
+// test/scenario/README.md.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -100,9 +101,12 @@ class Scenario {
              return std::nan("");
            });
          }},
-        {"total", [&](const Words& w) { ExpectNumbers(w, 1, [&](size_t i) { return double{profile().candidates[i].total}; }); }},
+        {"total",
+         [&](const Words& w) { ExpectNumbers(w, 1, [&](size_t i) { return double{profile().candidates[i].total}; }); }},
         {"matched",
-         [&](const Words& w) { ExpectNumbers(w, 1, [&](size_t i) { return double(profile().candidates[i].matched_blocks); }); }},
+         [&](const Words& w) {
+           ExpectNumbers(w, 1, [&](size_t i) { return double(profile().candidates[i].matched_blocks); });
+         }},
         {"verdict", [&](const Words& w) { ExpectVerdict(w); }},
         {"runner-up",
          [&](const Words& w) {
@@ -117,7 +121,8 @@ class Scenario {
   }
 
   std::vector<Member>::iterator Find(const std::string& name) {
-    const auto at = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.endpoint.name == name; });
+    const auto at =
+        std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.endpoint.name == name; });
     SLUICE_CHECK(at != members_.end(), "a scenario names its own endpoints");
     return at;
   }
@@ -138,15 +143,24 @@ class Scenario {
     Member& member = *Find(words.at(1));
     for (size_t i = 2; i < words.size(); ++i) {
       const auto [key, value] = KeyValue(words[i]);
-      if (key == "waiting") member.endpoint.waiting = std::stof(value);
-      else if (key == "running") member.endpoint.running = std::stof(value);
-      else if (key == "kv") member.endpoint.kv_usage = std::stof(value);
-      else if (key == "block_size") member.endpoint.block_size = static_cast<uint32_t>(std::stoul(value));
-      else if (key == "num_blocks") member.endpoint.num_blocks = static_cast<uint32_t>(std::stoul(value));
-      else if (key == "age") member.age_ms = std::stod(value);
-      else if (key == "down") member.endpoint.in_rotation = false;
-      else if (key == "up") member.endpoint.in_rotation = true;
-      else FAIL() << "unknown state " << key;
+      if (key == "waiting")
+        member.endpoint.waiting = std::stof(value);
+      else if (key == "running")
+        member.endpoint.running = std::stof(value);
+      else if (key == "kv")
+        member.endpoint.kv_usage = std::stof(value);
+      else if (key == "block_size")
+        member.endpoint.block_size = static_cast<uint32_t>(std::stoul(value));
+      else if (key == "num_blocks")
+        member.endpoint.num_blocks = static_cast<uint32_t>(std::stoul(value));
+      else if (key == "age")
+        member.age_ms = std::stod(value);
+      else if (key == "down")
+        member.endpoint.in_rotation = false;
+      else if (key == "up")
+        member.endpoint.in_rotation = true;
+      else
+        FAIL() << "unknown state " << key;
     }
   }
 
@@ -166,12 +180,18 @@ class Scenario {
     model::Request request = testing::TextRequest(words.at(1), "");
     for (size_t i = 2; i < words.size(); ++i) {
       const auto [key, value] = KeyValue(words[i]);
-      if (key == "text" || key == "more") text += Repeated(value);
-      else if (key == "tokens") request.prompts[0].tokens.assign(std::stoul(value), 42);
-      else if (key == "model") request.model = request.target_model = value;
-      else if (key == "salt") request.cache_salt = value;
-      else if (key == "priority") request.priority = std::stoi(value);
-      else if (key == "max_tokens") request.output_tokens_max = static_cast<uint32_t>(std::stoul(value));
+      if (key == "text" || key == "more")
+        text += Repeated(value);
+      else if (key == "tokens")
+        request.prompts[0].tokens.assign(std::stoul(value), 42);
+      else if (key == "model")
+        request.model = request.target_model = value;
+      else if (key == "salt")
+        request.cache_salt = value;
+      else if (key == "priority")
+        request.priority = std::stoi(value);
+      else if (key == "max_tokens")
+        request.output_tokens_max = static_cast<uint32_t>(std::stoul(value));
       else if (key == "subset") {
         request.subset.emplace();
         for (const std::string_view ip : Split(value, ',')) request.subset->emplace_back(ip);
@@ -203,7 +223,8 @@ class Scenario {
     ASSERT_TRUE(decision.ok()) << decision.error->message;
     const std::string& name = decision.pick().endpoint->name;
     const auto names = Split(words[1], '|');
-    EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << "picked " << name << "\n" << ReceiptTable(decision.receipt);
+    EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << "picked " << name << "\n"
+                                                                        << ReceiptTable(decision.receipt);
   }
 
   template <class Get>

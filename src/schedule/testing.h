@@ -31,12 +31,12 @@ inline model::PoolView MakePool(const std::vector<TestEndpoint>& list, uint64_t 
   view.members_version = members_version;
   for (uint32_t row = 0; row < list.size(); ++row) {
     const TestEndpoint& e = list[row];
-    members->endpoints.push_back(std::make_shared<const model::Endpoint>(model::Endpoint{
-        .id = "default/" + e.name,
-        .name = e.name,
-        .address = e.address.empty() ? "10.0.0." + std::to_string(row + 1) : e.address,
-        .port = 8000,
-        .labels = e.labels}));
+    members->endpoints.push_back(std::make_shared<const model::Endpoint>(
+        model::Endpoint{.id = "default/" + e.name,
+                        .name = e.name,
+                        .address = e.address.empty() ? "10.0.0." + std::to_string(row + 1) : e.address,
+                        .port = 8000,
+                        .labels = e.labels}));
     members->ids.push_back({row, e.generation});
     members->row_of_slot.push_back(row);
     view.waiting.push_back(e.waiting);

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from support import pages, platform, tree
+from support import layers, pages, platform, tree
 
 BLOCKS = [block for page in tree.markdown_files() for block in pages.blocks(str(page), tree.read(page))]
 COMMAND_TIMEOUT_S = 120
@@ -69,3 +69,10 @@ def test_links_and_anchors_are_found():
     text = "# The `first` one, really\n## Same\n## Same\n[a](x.md#y) `[b](no.md)`\n```\n[c](no.md)\n# no\n```\n"
     assert pages.links(text) == ["x.md#y"]
     assert pages.anchors(text) == {"the-first-one-really", "same", "same-1"}
+
+
+def test_architecture_names_every_module():
+    table = set(re.findall(r"^\| (\d) \| \[?(\w+)/", tree.read("ARCHITECTURE.md"), re.MULTILINE))
+    modules = layers.parse_layers(tree.read("src/LAYERS"))
+    code = {(str(modules[f.parts[1]].layer), f.parts[1]) for f in tree.cpp_files("src/") if f.parts[1] in modules}
+    tree.assert_none(sorted(table ^ code), "the module table of ARCHITECTURE.md and the folders of src/ differ")

@@ -11,7 +11,9 @@ struct Page {
   std::string_view name;
   std::string (*make)();
 };
-constexpr Page kPages[] = {{"errors", &sluice::docs_gen::ErrorsPage}};
+constexpr Page kPages[] = {{"errors", &sluice::docs_gen::ErrorsPage},
+                           {"metrics", &sluice::docs_gen::MetricsPage},
+                           {"plugins", &sluice::docs_gen::PluginsPage}};
 
 }  // namespace
 

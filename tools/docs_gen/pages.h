@@ -6,6 +6,8 @@
 
 namespace sluice::docs_gen {
 
-std::string ErrorsPage();  // base/error.h's table of codes
+std::string ErrorsPage();   // base/error.h's table of codes
+std::string MetricsPage();  // the families that each process registers
+std::string PluginsPage();  // schedule's registry of plugin types
 
 }  // namespace sluice::docs_gen

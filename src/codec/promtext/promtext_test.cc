@@ -41,7 +41,8 @@ TEST(PromText, ReadsEverySampleOfARealEngine) {
 }
 
 TEST(PromText, LabelsTimestampsAndSpecialValues) {
-  PromReader reader("a{x=\"1\",y=\"q\\\"\\n\\\\\",} 5 1700\nb +Inf\nc -Inf\nd NaN\ne{ z = \"2\" } 1e-3 # {id=\"7\"} 1\r\nf\t7\n");
+  PromReader reader(
+      "a{x=\"1\",y=\"q\\\"\\n\\\\\",} 5 1700\nb +Inf\nc -Inf\nd NaN\ne{ z = \"2\" } 1e-3 # {id=\"7\"} 1\r\nf\t7\n");
   PromSample s;
   ASSERT_TRUE(reader.Next(s));
   EXPECT_EQ(s.labels.size(), 2u);

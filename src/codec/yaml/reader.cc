@@ -95,14 +95,8 @@ std::optional<Duration> ParseDuration(std::string_view text) {
     std::string_view name;
     double ns;
   };
-  static constexpr std::array<Unit, 8> kUnits = {{{"ns", 1},
-                                                  {"us", 1e3},
-                                                  {"µs", 1e3},
-                                                  {"ms", 1e6},
-                                                  {"s", 1e9},
-                                                  {"m", 60e9},
-                                                  {"h", 3600e9},
-                                                  {"d", 86400e9}}};
+  static constexpr std::array<Unit, 8> kUnits = {
+      {{"ns", 1}, {"us", 1e3}, {"µs", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}}};
   bool negative = false;
   if (text.starts_with('-') || text.starts_with('+')) {
     negative = text.front() == '-';

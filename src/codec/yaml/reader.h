@@ -40,7 +40,9 @@ struct Problem {
 
 class Problems {
  public:
-  void Error(const Node& where, std::string path, std::string message) { Error(where.line, std::move(path), std::move(message)); }
+  void Error(const Node& where, std::string path, std::string message) {
+    Error(where.line, std::move(path), std::move(message));
+  }
   void Error(int line, std::string path, std::string message);
   void Warn(int line, std::string path, std::string message);
   bool ok() const { return errors_.empty(); }

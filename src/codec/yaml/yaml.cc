@@ -133,7 +133,8 @@ class Builder final : public YAML::EventHandler {
       return;
     }
     if (!frame.has_key) {
-      if (node.kind != Node::Kind::kScalar) throw Refused{"a key must be a scalar, this is " + Describe(node), node.line};
+      if (node.kind != Node::Kind::kScalar)
+        throw Refused{"a key must be a scalar, this is " + Describe(node), node.line};
       if (!frame.keys.insert(node.scalar).second) {
         throw Refused{"duplicate key \"" + node.scalar.substr(0, 80) + "\"", node.line};
       }
@@ -197,10 +198,14 @@ const Node* Node::Find(std::string_view key) const {
 
 std::string Describe(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::kNull: return "nothing";
-    case Node::Kind::kSequence: return "a list";
-    case Node::Kind::kMap: return "a map";
-    case Node::Kind::kScalar: break;
+    case Node::Kind::kNull:
+      return "nothing";
+    case Node::Kind::kSequence:
+      return "a list";
+    case Node::Kind::kMap:
+      return "a map";
+    case Node::Kind::kScalar:
+      break;
   }
   if (node.scalar.size() <= 40) return "\"" + node.scalar + "\"";
   return "\"" + node.scalar.substr(0, 40) + "...\"";

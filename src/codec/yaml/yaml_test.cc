@@ -96,8 +96,10 @@ TEST(Reader, ErrorsCarryPathValueAndLine) {
   root.Finish();
   ASSERT_EQ(problems.errors().size(), 3u);
   EXPECT_EQ(problems.errors()[0].Text(), "plugins[0].parameters.lruSize: expected an integer, got \"abc\" (line 3)");
-  EXPECT_EQ(problems.errors()[1].Text(), "plugins[0].parameters.limit: expected an integer from 0 to 10, got \"900\" (line 4)");
-  EXPECT_EQ(problems.errors()[2].Text(), "plugins[0].parameters.lruSiz: unknown field; did you mean 'lruSize'? (line 5)");
+  EXPECT_EQ(problems.errors()[1].Text(),
+            "plugins[0].parameters.limit: expected an integer from 0 to 10, got \"900\" (line 4)");
+  EXPECT_EQ(problems.errors()[2].Text(),
+            "plugins[0].parameters.lruSiz: unknown field; did you mean 'lruSize'? (line 5)");
   const Status status = problems.ToStatus("epp.yaml");
   EXPECT_EQ(status.error().code, Code::kInvalidArgument);
   EXPECT_EQ(status.error().param, "plugins[0].parameters.lruSize");
@@ -107,12 +109,12 @@ TEST(Reader, StrictScalars) {
   const auto node = Parse("a: \"5\"\nb: yes\nc: -1s\nd: -5\ne: {}\nf: 1.5\n");
   Problems problems;
   MapReader reader(*node, "", problems);
-  reader.Int("a", 0);                        // a quoted number is a string
-  reader.Bool("b", false);                   // yes is a string in YAML 1.2
-  reader.DurationOf("c", Duration(0));       // negative
-  reader.Quantity("d", 0);                   // negative
-  reader.String("e");                        // a map
-  reader.Int("f", 0);                        // a fraction
+  reader.Int("a", 0);                   // a quoted number is a string
+  reader.Bool("b", false);              // yes is a string in YAML 1.2
+  reader.DurationOf("c", Duration(0));  // negative
+  reader.Quantity("d", 0);              // negative
+  reader.String("e");                   // a map
+  reader.Int("f", 0);                   // a fraction
   reader.RequiredString("absent");
   EXPECT_EQ(problems.errors().size(), 7u);
   EXPECT_THAT(problems.errors()[2].Text(), HasSubstr("must be non-negative"));

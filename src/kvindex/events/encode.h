@@ -1,6 +1,6 @@
 // EncodeBatch: one EventBatch in the bytes that vLLM 0.32 puts in the third frame of a KV event message: a msgpack
 // array [ts, [events], data_parallel_rank], every event a map with vLLM's keys in vLLM's order. Thread rule: pure.
-// Cost: about 3 bytes and a few nanoseconds a token; one allocation.
+// Cost: about 3 bytes and 20 ns a token; one allocation.
 #pragma once
 
 #include <cstdint>

@@ -166,6 +166,14 @@ TEST(EncodeBatch, EqualsARealEngineWithXxhash) {
   EXPECT_EQ(recording.HashesChecked(), 7);
 }
 
+// llm-d's decoder takes a hash only as a 64-bit integer or bytes, so that a small one must not be shortened.
+TEST(EncodeBatch, ASmallHashStillTakesNineBytes) {
+  BlockDigest small{.size = 32};
+  small.bytes[31] = 5;
+  const std::string bytes = EncodeBatch({.events = {BlockRemoved{{small}}}}, HashForm::kLow64);
+  EXPECT_NE(bytes.find(std::string("block_hashes\x91\xcf\0\0\0\0\0\0\0\5", 22)), std::string::npos);
+}
+
 TEST(EncodeBatch, TheAdapterIsOnEveryBlockAndTheSaltOnlyOnAPromptsFirst) {
   BlockDigest digest{.size = 32};
   BlockStored stored{.block_hashes = {digest, digest},

@@ -6,17 +6,33 @@ namespace {
 constexpr ParamSpec kSourceParams[] = {
     {.name = "scheme", .type = ParamType::kString, .fallback = "http", .help = "http or https"},
     {.name = "path", .type = ParamType::kString, .fallback = "/metrics", .help = "path of the metrics page"},
-    {.name = "port", .type = ParamType::kInt, .fallback = "0", .min = 0, .max = 65535, .help = "port of the metrics page; 0: the endpoint's own"},
+    {.name = "port",
+     .type = ParamType::kInt,
+     .fallback = "0",
+     .min = 0,
+     .max = 65535,
+     .help = "port of the metrics page; 0: the endpoint's own"},
     {.name = "insecureSkipVerify", .type = ParamType::kBool, .fallback = "true", .help = "accept any certificate"},
     {.name = "caCertPath", .type = ParamType::kString, .help = "file with certificates to trust"},
     {.name = "clientCertPath", .type = ParamType::kString, .help = "client certificate"},
     {.name = "clientKeyPath", .type = ParamType::kString, .help = "its key"},
-    {.name = "interval", .type = ParamType::kDuration, .fallback = "0s", .help = "time between scrapes; 0: the process's setting"},
+    {.name = "interval",
+     .type = ParamType::kDuration,
+     .fallback = "0s",
+     .help = "time between scrapes; 0: the process's setting"},
 };
 constexpr ParamSpec kExtractorParams[] = {
-    {.name = "engineLabelKey", .type = ParamType::kString, .fallback = "llm-d.ai/engine-type", .help = "label that names an endpoint's engine"},
-    {.name = "defaultEngine", .type = ParamType::kString, .fallback = "vllm", .help = "engine of endpoints without that label"},
-    {.name = "engineConfigs", .type = ParamType::kNode, .help = "list of metric mappings; one with a built-in name replaces it"},
+    {.name = "engineLabelKey",
+     .type = ParamType::kString,
+     .fallback = "llm-d.ai/engine-type",
+     .help = "label that names an endpoint's engine"},
+    {.name = "defaultEngine",
+     .type = ParamType::kString,
+     .fallback = "vllm",
+     .help = "engine of endpoints without that label"},
+    {.name = "engineConfigs",
+     .type = ParamType::kNode,
+     .help = "list of metric mappings; one with a built-in name replaces it"},
 };
 constexpr ParamSpec kDiscoveryParams[] = {
     {.name = "path", .type = ParamType::kString, .help = "file with the list of endpoints", .required = true},
@@ -26,17 +42,18 @@ constexpr ParamSpec kDiscoveryParams[] = {
 }  // namespace
 
 constinit const PluginInfo MetricsDataSource::kInfo = {.type = "metrics-data-source",
-                                             .help = "Scrapes each endpoint's Prometheus page.",
-                                             .params = kSourceParams,
-                                             .make = MakeChecked<MetricsDataSource>};
-constinit const PluginInfo CoreMetricsExtractor::kInfo = {.type = "core-metrics-extractor",
-                                                .help = "Reads load, cache and adapter state from scraped metrics.",
-                                                .params = kExtractorParams,
-                                                .make = MakeWithParams<CoreMetricsExtractor>};
+                                                       .help = "Scrapes each endpoint's Prometheus page.",
+                                                       .params = kSourceParams,
+                                                       .make = MakeChecked<MetricsDataSource>};
+constinit const PluginInfo CoreMetricsExtractor::kInfo = {
+    .type = "core-metrics-extractor",
+    .help = "Reads load, cache and adapter state from scraped metrics.",
+    .params = kExtractorParams,
+    .make = MakeWithParams<CoreMetricsExtractor>};
 constinit const PluginInfo FileDiscovery::kInfo = {.type = "file-discovery",
-                                         .help = "Lists endpoints from a YAML or JSON file.",
-                                         .params = kDiscoveryParams,
-                                         .make = MakeWithParams<FileDiscovery>};
+                                                   .help = "Lists endpoints from a YAML or JSON file.",
+                                                   .params = kDiscoveryParams,
+                                                   .make = MakeWithParams<FileDiscovery>};
 constinit const PluginInfo RequestParser::kOpenAi = {
     .type = "openai-parser", .help = "OpenAI requests.", .make = MakePlain<RequestParser>};
 constinit const PluginInfo RequestParser::kAnthropic = {

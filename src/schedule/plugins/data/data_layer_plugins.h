@@ -1,6 +1,6 @@
-// The data layer's names in a configuration: where metrics come from, how they are read, where endpoints are listed, how
-// requests are parsed. They take no part in a decision; the loader hands their parameters to whoever carries them out.
-// Thread rule: immutable.
+// The data layer's names in a configuration: where metrics come from, how they are read, where endpoints are listed,
+// how requests are parsed. They take no part in a decision; the loader hands their parameters to whoever carries them
+// out. Thread rule: immutable.
 #pragma once
 
 #include <string>

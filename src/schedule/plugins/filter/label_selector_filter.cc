@@ -8,7 +8,9 @@ namespace {
 
 constexpr ParamSpec kParams[] = {
     {.name = "matchLabels", .type = ParamType::kNode, .help = "labels that must be there with these values"},
-    {.name = "matchExpressions", .type = ParamType::kNode, .help = "list of {key, operator: In|NotIn|Exists|DoesNotExist, values}"},
+    {.name = "matchExpressions",
+     .type = ParamType::kNode,
+     .help = "list of {key, operator: In|NotIn|Exists|DoesNotExist, values}"},
 };
 constexpr std::array<std::string_view, 4> kOperators = {"In", "NotIn", "Exists", "DoesNotExist"};
 
@@ -27,10 +29,10 @@ constinit const PluginInfo LabelSelectorFilter::kInfo = {
     .make = MakeChecked<LabelSelectorFilter>};
 
 constinit const PluginInfo LabelSelectorFilter::kDeprecatedInfo = {.type = "by-label-selector",
-                                                         .help = "The old name of label-selector-filter.",
-                                                         .params = kParams,
-                                                         .make = MakeChecked<LabelSelectorFilter>,
-                                                         .deprecated = "label-selector-filter"};
+                                                                   .help = "The old name of label-selector-filter.",
+                                                                   .params = kParams,
+                                                                   .make = MakeChecked<LabelSelectorFilter>,
+                                                                   .deprecated = "label-selector-filter"};
 
 LabelSelectorFilter::LabelSelectorFilter(const PluginInfo& info, std::string name, const Params& params,
                                          codec::yaml::Problems& problems)
@@ -63,10 +65,14 @@ bool LabelSelectorFilter::Matches(const std::map<std::string, std::string>& labe
     const bool has = at != labels.end();
     const bool listed = has && std::find(e.values.begin(), e.values.end(), at->second) != e.values.end();
     switch (e.op) {
-      case Operator::kIn: return listed;
-      case Operator::kNotIn: return !listed;  // as in Kubernetes, a missing label is not in any set
-      case Operator::kExists: return has;
-      case Operator::kDoesNotExist: return !has;
+      case Operator::kIn:
+        return listed;
+      case Operator::kNotIn:
+        return !listed;  // as in Kubernetes, a missing label is not in any set
+      case Operator::kExists:
+        return has;
+      case Operator::kDoesNotExist:
+        return !has;
     }
     return false;
   });

@@ -6,10 +6,11 @@
 
 namespace sluice::schedule {
 
-constinit const PluginInfo MaxScorePicker::kInfo = {.type = "max-score-picker",
-                                          .help = "Picks the highest total; ties are broken uniformly at random.",
-                                          .params = kPickerParams,
-                                          .make = MakeWithParams<MaxScorePicker>};
+constinit const PluginInfo MaxScorePicker::kInfo = {
+    .type = "max-score-picker",
+    .help = "Picks the highest total; ties are broken uniformly at random.",
+    .params = kPickerParams,
+    .make = MakeWithParams<MaxScorePicker>};
 
 MaxScorePicker::MaxScorePicker(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)), count_(PickCount(params)) {}

@@ -7,9 +7,9 @@
 namespace sluice::schedule {
 
 constinit const PluginInfo RandomPicker::kInfo = {.type = "random-picker",
-                                        .help = "Picks uniformly at random, whatever the totals.",
-                                        .params = kPickerParams,
-                                        .make = MakeWithParams<RandomPicker>};
+                                                  .help = "Picks uniformly at random, whatever the totals.",
+                                                  .params = kPickerParams,
+                                                  .make = MakeWithParams<RandomPicker>};
 
 RandomPicker::RandomPicker(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)), count_(PickCount(params)) {}

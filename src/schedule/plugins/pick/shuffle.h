@@ -13,7 +13,12 @@
 namespace sluice::schedule {
 
 inline constexpr ParamSpec kPickerParams[] = {
-    {.name = "maxNumOfEndpoints", .type = ParamType::kInt, .fallback = "1", .min = -1e9, .max = 1e6, .help = "endpoints to pick; 0 and less mean 1"},
+    {.name = "maxNumOfEndpoints",
+     .type = ParamType::kInt,
+     .fallback = "1",
+     .min = -1e9,
+     .max = 1e6,
+     .help = "endpoints to pick; 0 and less mean 1"},
 };
 
 inline size_t PickCount(const Params& params) {

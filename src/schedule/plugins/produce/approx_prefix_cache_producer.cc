@@ -9,20 +9,48 @@ namespace sluice::schedule {
 namespace {
 
 constexpr ParamSpec kParams[] = {
-    {.name = "autoTune", .type = ParamType::kBool, .fallback = "true", .help = "take block size and capacity from the engine's metrics"},
-    {.name = "blockSizeTokens", .type = ParamType::kInt, .fallback = "16", .min = 1, .max = 1'000'000, .help = "block size without autoTune; at least 64 is used"},
-    {.name = "blockSize", .type = ParamType::kInt, .fallback = "0", .min = 0, .max = 1'000'000, .warn_when_set = "is deprecated: use blockSizeTokens"},
-    {.name = "maxPrefixTokensToMatch", .type = ParamType::kInt, .fallback = "131072", .min = 0, .max = 1e12, .help = "prompt tokens that are compared; 0: see maxPrefixBlocksToMatch"},
-    {.name = "maxPrefixBlocksToMatch", .type = ParamType::kInt, .fallback = "2048", .min = 0, .max = 1e9, .help = "used when maxPrefixTokensToMatch is 0; 0: all"},
-    {.name = "lruCapacityPerServer", .type = ParamType::kInt, .fallback = "31250", .min = 1, .max = 1e9, .help = "blocks remembered an endpoint when the engine does not say"},
+    {.name = "autoTune",
+     .type = ParamType::kBool,
+     .fallback = "true",
+     .help = "take block size and capacity from the engine's metrics"},
+    {.name = "blockSizeTokens",
+     .type = ParamType::kInt,
+     .fallback = "16",
+     .min = 1,
+     .max = 1'000'000,
+     .help = "block size without autoTune; at least 64 is used"},
+    {.name = "blockSize",
+     .type = ParamType::kInt,
+     .fallback = "0",
+     .min = 0,
+     .max = 1'000'000,
+     .warn_when_set = "is deprecated: use blockSizeTokens"},
+    {.name = "maxPrefixTokensToMatch",
+     .type = ParamType::kInt,
+     .fallback = "131072",
+     .min = 0,
+     .max = 1e12,
+     .help = "prompt tokens that are compared; 0: see maxPrefixBlocksToMatch"},
+    {.name = "maxPrefixBlocksToMatch",
+     .type = ParamType::kInt,
+     .fallback = "2048",
+     .min = 0,
+     .max = 1e9,
+     .help = "used when maxPrefixTokensToMatch is 0; 0: all"},
+    {.name = "lruCapacityPerServer",
+     .type = ParamType::kInt,
+     .fallback = "31250",
+     .min = 1,
+     .max = 1e9,
+     .help = "blocks remembered an endpoint when the engine does not say"},
 };
 
 struct HistoryState final : PluginState {
   explicit HistoryState(size_t entries_max) : index({.entries_max = entries_max}) {}
   kvindex::ApproxPrefixIndex index;
   // Of the latest decision; OnDispatch records them for the picked endpoints.
-  std::vector<uint64_t> hashes;      // all prompts' chains
-  std::vector<uint32_t> chain_end;   // index behind each chain
+  std::vector<uint64_t> hashes;     // all prompts' chains
+  std::vector<uint32_t> chain_end;  // index behind each chain
   kvindex::PrefixMatches matches;
 
   std::span<const uint64_t> Chain(size_t i) const {

@@ -9,11 +9,29 @@ namespace sluice::schedule {
 namespace {
 
 constexpr ParamSpec kParams[] = {
-    {.name = "addEstimatedOutputTokens", .type = ParamType::kBool, .fallback = "false", .help = "charge expected output too, until the end"},
-    {.name = "outputRatio", .type = ParamType::kNumber, .fallback = "1.5", .min = 0, .max = 1000, .help = "expected output tokens for each prompt token"},
-    {.name = "maxEstimatedOutputTokens", .type = ParamType::kInt, .fallback = "0", .min = 0, .max = 1e12, .help = "cap of the expected output; unset: none"},
-    {.name = "prefixMatchInfoProducerName", .type = ParamType::kString, .help = "whose matches make prompt tokens free; default approx-prefix-cache-producer"},
-    {.name = "syncCrossReplicaState", .type = ParamType::kBool, .fallback = "true", .warn_when_set = "has no effect: this version has no cross-replica synchronisation"},
+    {.name = "addEstimatedOutputTokens",
+     .type = ParamType::kBool,
+     .fallback = "false",
+     .help = "charge expected output too, until the end"},
+    {.name = "outputRatio",
+     .type = ParamType::kNumber,
+     .fallback = "1.5",
+     .min = 0,
+     .max = 1000,
+     .help = "expected output tokens for each prompt token"},
+    {.name = "maxEstimatedOutputTokens",
+     .type = ParamType::kInt,
+     .fallback = "0",
+     .min = 0,
+     .max = 1e12,
+     .help = "cap of the expected output; unset: none"},
+    {.name = "prefixMatchInfoProducerName",
+     .type = ParamType::kString,
+     .help = "whose matches make prompt tokens free; default approx-prefix-cache-producer"},
+    {.name = "syncCrossReplicaState",
+     .type = ParamType::kBool,
+     .fallback = "true",
+     .warn_when_set = "has no effect: this version has no cross-replica synchronisation"},
 };
 
 struct LoadState final : PluginState {
@@ -126,8 +144,7 @@ void InflightLoadProducer::OnDispatch(const DecisionInput& in, const model::Deci
   for (const model::ProfileTargets& profile : decision.profiles) {
     const model::Target& target = profile.targets.front();
     const bool prefill = profile.profile == "prefill";
-    const Charge charge{target.id, prefill, 1,
-                        UncachedTokens(in, target.row) + (prefill ? 0 : EstimatedOutput(in))};
+    const Charge charge{target.id, prefill, 1, UncachedTokens(in, target.row) + (prefill ? 0 : EstimatedOutput(in))};
     Load& load = state.Make(target.id);
     load.requests += charge.requests;
     load.tokens += charge.tokens;

@@ -40,7 +40,8 @@ TokenProducer::TokenProducer(const PluginInfo& info, std::string name, const Par
                              codec::yaml::Problems& problems)
     : Plugin(info, std::move(name)) {
   const int modes = params.IsSet("estimate") + params.IsSet("vllm") + params.IsSet("udsTokenizerConfig");
-  if (modes > 1) problems.Error(params.line(), params.path(), "only one of estimate, vllm and udsTokenizerConfig may be set");
+  if (modes > 1)
+    problems.Error(params.line(), params.path(), "only one of estimate, vllm and udsTokenizerConfig may be set");
   for (const std::string_view mode : {"vllm", "udsTokenizerConfig"}) {
     if (!params.IsSet(mode)) continue;
     problems.Error(params.Node(mode), params.path() + "." + std::string(mode),

@@ -3,8 +3,8 @@
 namespace sluice::schedule {
 
 constinit const PluginInfo SingleProfileHandler::kInfo = {.type = "single-profile-handler",
-                                                .help = "Runs the one scheduling profile.",
-                                                .make = MakePlain<SingleProfileHandler>};
+                                                          .help = "Runs the one scheduling profile.",
+                                                          .make = MakePlain<SingleProfileHandler>};
 
 Status SingleProfileHandler::CheckProfiles(std::span<const std::string> names) const {
   if (names.size() == 1) return {};

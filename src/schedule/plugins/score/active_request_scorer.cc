@@ -5,10 +5,25 @@
 namespace sluice::schedule {
 namespace {
 constexpr ParamSpec kParams[] = {
-    {.name = "idleThreshold", .type = ParamType::kInt, .fallback = "0", .min = 0, .max = 1e9, .help = "requests in flight up to which an endpoint counts as idle"},
-    {.name = "maxBusyScore", .type = ParamType::kNumber, .fallback = "1.0", .min = 0, .max = 1, .help = "what the least busy of the busy can reach"},
-    {.name = "inFlightLoadProducerName", .type = ParamType::kString, .help = "instance to read from; default inflight-load-producer"},
-    {.name = "requestTimeout", .type = ParamType::kDuration, .fallback = "0s", .warn_when_set = "has no effect: requests are counted until they end"},
+    {.name = "idleThreshold",
+     .type = ParamType::kInt,
+     .fallback = "0",
+     .min = 0,
+     .max = 1e9,
+     .help = "requests in flight up to which an endpoint counts as idle"},
+    {.name = "maxBusyScore",
+     .type = ParamType::kNumber,
+     .fallback = "1.0",
+     .min = 0,
+     .max = 1,
+     .help = "what the least busy of the busy can reach"},
+    {.name = "inFlightLoadProducerName",
+     .type = ParamType::kString,
+     .help = "instance to read from; default inflight-load-producer"},
+    {.name = "requestTimeout",
+     .type = ParamType::kDuration,
+     .fallback = "0s",
+     .warn_when_set = "has no effect: requests are counted until they end"},
 };
 }  // namespace
 

@@ -5,7 +5,12 @@
 namespace sluice::schedule {
 namespace {
 constexpr ParamSpec kParams[] = {
-    {.name = "threshold", .type = ParamType::kInt, .fallback = "128", .min = 1, .max = 1e9, .help = "waiting requests at which an endpoint scores 0"},
+    {.name = "threshold",
+     .type = ParamType::kInt,
+     .fallback = "128",
+     .min = 1,
+     .max = 1e9,
+     .help = "waiting requests at which an endpoint scores 0"},
 };
 }  // namespace
 

@@ -7,10 +7,21 @@ namespace sluice::schedule {
 namespace {
 
 constexpr ParamSpec kParams[] = {
-    {.name = "lruSize", .type = ParamType::kInt, .fallback = "1024", .min = 1, .max = 1'000'000, .help = "endpoints that are remembered"},
-    {.name = "prefixMatchInfoProducerName", .type = ParamType::kString, .help = "instance to read from; default approx-prefix-cache-producer"},
-    {.name = "prefixPluginType", .type = ParamType::kString, .warn_when_set = "has no effect: use prefixMatchInfoProducerName"},
-    {.name = "prefixPluginName", .type = ParamType::kString, .warn_when_set = "has no effect: use prefixMatchInfoProducerName"},
+    {.name = "lruSize",
+     .type = ParamType::kInt,
+     .fallback = "1024",
+     .min = 1,
+     .max = 1'000'000,
+     .help = "endpoints that are remembered"},
+    {.name = "prefixMatchInfoProducerName",
+     .type = ParamType::kString,
+     .help = "instance to read from; default approx-prefix-cache-producer"},
+    {.name = "prefixPluginType",
+     .type = ParamType::kString,
+     .warn_when_set = "has no effect: use prefixMatchInfoProducerName"},
+    {.name = "prefixPluginName",
+     .type = ParamType::kString,
+     .warn_when_set = "has no effect: use prefixMatchInfoProducerName"},
 };
 
 // Oldest first. Endpoints are few beside requests, so a vector is the quickest list.
@@ -33,19 +44,22 @@ void MoveToNewest(LruState& state, model::EndpointId id, size_t limit) {
 
 }  // namespace
 
-constinit const PluginInfo NoHitLruScorer::kInfo = {
-    .type = "no-hit-lru-scorer",
-    .help = "For a prompt that nobody holds: 1 for the endpoint that took such a prompt longest ago (never counts as longest), "
-            "falling to 0; 0.5 for all when somebody holds a part.",
-    .params = kParams,
-    .make = MakeWithParams<NoHitLruScorer>};
+constinit const PluginInfo NoHitLruScorer::kInfo = {.type = "no-hit-lru-scorer",
+                                                    .help =
+                                                        "For a prompt that nobody holds: 1 for the endpoint that took "
+                                                        "such a prompt longest ago (never counts as longest), "
+                                                        "falling to 0; 0.5 for all when somebody holds a part.",
+                                                    .params = kParams,
+                                                    .make = MakeWithParams<NoHitLruScorer>};
 
 NoHitLruScorer::NoHitLruScorer(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)),
       lru_size_(static_cast<size_t>(params.Int("lruSize"))),
       producer_(params.String("prefixMatchInfoProducerName")) {}
 
-std::unique_ptr<PluginState> NoHitLruScorer::MakeState(const StateLimits&) const { return std::make_unique<LruState>(); }
+std::unique_ptr<PluginState> NoHitLruScorer::MakeState(const StateLimits&) const {
+  return std::make_unique<LruState>();
+}
 
 void NoHitLruScorer::ForgetGone(const model::PoolMembers& members, PluginState& state) const {
   std::erase_if(static_cast<LruState&>(state).order,

@@ -5,17 +5,30 @@
 namespace sluice::schedule {
 namespace {
 constexpr ParamSpec kParams[] = {
-    {.name = "prefixMatchInfoProducerName", .type = ParamType::kString, .help = "instance to read from; default approx-prefix-cache-producer"},
-    {.name = "matchLengthWeight", .type = ParamType::kNumber, .fallback = "0", .min = 0, .max = 1, .help = "weight of the match's absolute length against its share"},
-    {.name = "matchLengthScaleTokens", .type = ParamType::kInt, .fallback = "8192", .min = 1, .max = 1e9, .help = "tokens at which the length term reaches 1"},
+    {.name = "prefixMatchInfoProducerName",
+     .type = ParamType::kString,
+     .help = "instance to read from; default approx-prefix-cache-producer"},
+    {.name = "matchLengthWeight",
+     .type = ParamType::kNumber,
+     .fallback = "0",
+     .min = 0,
+     .max = 1,
+     .help = "weight of the match's absolute length against its share"},
+    {.name = "matchLengthScaleTokens",
+     .type = ParamType::kInt,
+     .fallback = "8192",
+     .min = 1,
+     .max = 1e9,
+     .help = "tokens at which the length term reaches 1"},
 };
 }  // namespace
 
-constinit const PluginInfo PrefixCacheScorer::kInfo = {
-    .type = "prefix-cache-scorer",
-    .help = "w * min(1, matched tokens / scale)^2 + (1 - w) * matched / total blocks; no match data or an empty prompt gives 0.",
-    .params = kParams,
-    .make = MakeWithParams<PrefixCacheScorer>};
+constinit const PluginInfo PrefixCacheScorer::kInfo = {.type = "prefix-cache-scorer",
+                                                       .help =
+                                                           "w * min(1, matched tokens / scale)^2 + (1 - w) * matched / "
+                                                           "total blocks; no match data or an empty prompt gives 0.",
+                                                       .params = kParams,
+                                                       .make = MakeWithParams<PrefixCacheScorer>};
 
 PrefixCacheScorer::PrefixCacheScorer(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)),

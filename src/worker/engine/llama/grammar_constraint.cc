@@ -56,7 +56,7 @@ Result<std::unique_ptr<GrammarConstraint>> GrammarConstraint::Create(const llama
   if (lazy && triggers.empty()) {
     return Fail(Code::kInvalidArgument, "a lazy grammar needs at least one trigger", "grammar_triggers");
   }
-  llama_sampler* sampler = Build(vocab, grammar, nullptr);
+  llama_sampler* sampler = grammar.empty() ? nullptr : Build(vocab, grammar, nullptr);
   if (sampler == nullptr) {
     return Fail(Code::kInvalidArgument, "the grammar cannot be parsed (GBNF with a rule 'root' is expected)", "grammar");
   }

@@ -46,8 +46,9 @@ class LlamaEngine : public Engine {
   LlamaEngine(LlamaOptions options, std::unique_ptr<LlamaRuntime> runtime,
               std::unique_ptr<kvindex::Publisher> publisher);
   void Start();  // starts the thread; once
-  // Computes a step. Virtual so that a test can make it fail.
+  // The two ways out of the process, virtual so that a test can make a step fail and see what is published.
   virtual LlamaRuntime::Outcome Decode(std::span<const LlamaRuntime::Token> tokens, int adapter);
+  virtual void Publish(kvindex::EventBatch batch);
 
  private:
   struct EmbedJob {

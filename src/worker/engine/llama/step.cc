@@ -1,5 +1,6 @@
 // LlamaEngine's step: plan, map blocks, compute, sample, register, tell.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "worker/engine/llama/llama_engine.h"
@@ -162,7 +163,7 @@ void LlamaEngine::RegisterBlocks(Sequence& s, kvindex::EventBatch& stored, std::
   }
   for (const auto& [first, end] : runs) {
     cells_.Keep(s.llama_sequence, first, std::span(s.entry.blocks).subspan(first, end - first));
-    if (publisher_) NoteStored(s, first, end - first, stored);
+    if (options_.kv_events.enable_kv_cache_events) NoteStored(s, first, end - first, stored);
   }
 }
 
@@ -181,12 +182,15 @@ void LlamaEngine::NoteStored(const Sequence& s, int first, int count, kvindex::E
 
 // Removals come before the stores that caused them, as in vLLM.
 void LlamaEngine::PublishEvents(kvindex::EventBatch stored) {
-  if (!publisher_) return;
+  if (!options_.kv_events.enable_kv_cache_events) return;
   for (auto& e : stored.events) events_.events.push_back(std::move(e));
   if (events_.events.empty()) return;
   events_.unix_seconds = clock_.UnixSeconds();
-  publisher_->Publish(std::move(events_));
-  events_ = {};
+  Publish(std::exchange(events_, {}));
+}
+
+void LlamaEngine::Publish(kvindex::EventBatch batch) {
+  if (publisher_) publisher_->Publish(std::move(batch));
 }
 
 void LlamaEngine::FinishStep(const StepPlan& plan) {
