@@ -73,9 +73,6 @@ void WorkerMetrics::Bind(const ModelInfo& model, const std::string& model_name) 
   const auto gauge = [&](const char* name, const char* help) {
     return &registry_.AddGauge(name, help, labels).With({kEngine, name_});
   };
-  const auto counter = [&](const char* name, const char* help) {
-    return &registry_.AddCounter(name, help, labels).With({kEngine, name_});
-  };
   c.running = gauge("vllm:num_requests_running", "Number of requests in model execution batches.");
   c.waiting = gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.");
   auto& by_reason = registry_.AddGauge(
@@ -95,6 +92,17 @@ void WorkerMetrics::Bind(const ModelInfo& model, const std::string& model_name) 
   sleep.With({kEngine, name_, "weights_offloaded"}).Set(0);
   sleep.With({kEngine, name_, "discard_all"}).Set(0);
   c.kv_usage = gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.");
+  cells_ = std::move(cells);
+  BindCounters();
+  BindHistograms(model);
+  BindInfo(model);
+}
+
+void WorkerMetrics::BindCounters() {
+  Cells& c = *cells_;
+  const auto counter = [&](const char* name, const char* help) {
+    return &registry_.AddCounter(name, help, {"engine", "model_name"}).With({kEngine, name_});
+  };
   c.prefix_queries =
       counter("vllm:prefix_cache_queries_total", "Prefix cache queries, in terms of number of queried tokens.");
   c.prefix_hits = counter("vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of number of cached tokens.");
@@ -132,9 +140,6 @@ void WorkerMetrics::Bind(const ModelInfo& model, const std::string& model_name) 
                                           {"model_name", "reason"});
   c.rejected = &rejections.With({name_, "max_num_queued_reqs"});
   rejections.With({name_, "max_num_queued_tokens"});
-  cells_ = std::move(cells);
-  BindHistograms(model);
-  BindInfo(model);
 }
 
 void WorkerMetrics::BindHistograms(const ModelInfo& model) {

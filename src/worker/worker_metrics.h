@@ -37,6 +37,7 @@ class WorkerMetrics final : public EngineObserver {
 
  private:
   struct Cells;
+  void BindCounters();
   void BindHistograms(const ModelInfo& model);
   void BindInfo(const ModelInfo& model);
   void TakeLoras(const EngineStats& stats, double unix_seconds);
