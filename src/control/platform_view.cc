@@ -123,13 +123,19 @@ Result<std::vector<GatewayEndpoint>> ParseGatewayEndpoints(std::string_view text
   try {
     for (const auto& pool : json->at("pools")) {
       for (const auto& endpoint : pool.at("endpoints")) {
-        all.push_back({.pool = pool.at("name"),
-                       .address = endpoint.at("address"),
-                       .in_rotation = endpoint.at("in_rotation"),
-                       .kv_usage = Optional<double>(endpoint, "kv_usage"),
-                       .running = Optional<int64_t>(endpoint, "running"),
-                       .waiting = Optional<int64_t>(endpoint, "waiting"),
-                       .data_age_ms = Optional<double>(endpoint, "data_age_ms")});
+        GatewayEndpoint one{.pool = pool.at("name"),
+                            .address = endpoint.at("address"),
+                            .in_rotation = endpoint.at("in_rotation"),
+                            .kv_usage = {},
+                            .running = {},
+                            .waiting = {},
+                            .data_age_ms = Optional<double>(endpoint, "data_age_ms")};
+        if (one.data_age_ms) {  // without it the numbers were never read, and are zeros that mean nothing
+          one.kv_usage = Optional<double>(endpoint, "kv_usage");
+          one.running = Optional<int64_t>(endpoint, "running");
+          one.waiting = Optional<int64_t>(endpoint, "waiting");
+        }
+        all.push_back(std::move(one));
       }
     }
   } catch (const nlohmann::json::exception& error) {

@@ -11,9 +11,10 @@ namespace sluice::control {
 namespace {
 
 constexpr std::string_view kGatewayAnswer = R"({"pools": [{"name": "s", "endpoints": [
-  {"name": "s-0", "address": "127.0.0.1:8081", "in_rotation": true, "kv_usage": 0.125, "running": 3, "waiting": 1,
+  {"name": "s-0", "address": "127.0.0.1:8081", "in_rotation": true, "kv_usage": 0.125, "running": 3.0, "waiting": 1,
    "models": ["m"], "data_age_ms": 40, "something_new": {}},
-  {"name": "s-1", "address": "127.0.0.1:8082", "in_rotation": false, "kv_usage": null, "running": 0, "waiting": 0}]}]})";
+  {"name": "s-1", "address": "127.0.0.1:8082", "in_rotation": false, "kv_usage": 0.0, "running": 0.0, "waiting": 0.0,
+   "data_age_ms": null}]}]})";
 
 PlatformStatus SomeStatus() {
   PlatformStatus status{.phase = "ready",
@@ -43,7 +44,7 @@ TEST(PlatformView, TableJoinsSupervisorAndGateway) {
             "GATEWAY http://127.0.0.1:8080  ready  pid 12\n\n"
             "SERVICE   ENDPOINT         STATE         RESTARTS   KV-USE   RUNNING   WAITING   MODEL   PID\n"
             "s         127.0.0.1:8081   ready         0          12.5%    3         1         org/m   11\n"
-            "s         127.0.0.1:8082   backing-off   2          -        0         0         org/m   -\n"
+            "s         127.0.0.1:8082   backing-off   2          -        -         -         org/m   -\n"
             "\n"
             "s-1 ended last by: killed by signal 9 (SIGKILL)\n"
             "  log: /l/s-1.log\n");

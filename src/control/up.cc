@@ -79,7 +79,8 @@ Result<StateLock> TakeLock(const StateDir& dir) {
 
 Result<net::PortReservation> TakeGatewayPort(const net::Address& listen) {
   auto port = net::PortReservation::Take(listen, net::PortReservation::TakenBy::kListener);
-  if (port || port.error().code != Code::kConflict) return port;
+  if (port) return port;
+  if (port.error().code != Code::kConflict) return Fail(port.error().code, "--host: " + port.error().message, "--host");
   return Fail(Code::kConflict, "port " + std::to_string(listen.port) + " on " + listen.host +
                                    " is taken by another program; stop it, or choose another with --port");
 }
