@@ -33,8 +33,8 @@ lint: build ## formatting, the rules of test/hygiene, clang-tidy over what chang
 	@build/venv/bin/python tools/run_tests.py --build $(BUILD) --only hygiene
 	@tools/lint.sh $(if $(ALL),--all)
 
-bench: build ## run the benchmarks and write docs/perf/
-	@bench/run.sh
+bench: build ## run the benchmarks and write docs/perf/ (NAMES="gateway worker" for some)
+	@bench/run.py $(NAMES)
 
 fuzz: ## fuzz each parser of foreign bytes (SECONDS_EACH=30)
 	@tools/build.sh asan

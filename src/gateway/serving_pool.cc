@@ -23,6 +23,7 @@ constexpr size_t kModelsMax = 1000;  // of one endpoint
 constexpr size_t kEndpointsMax = 20'000;
 constexpr Duration kScrapeTimeout = std::chrono::seconds(1);
 constexpr Duration kModelsInterval = std::chrono::seconds(5);
+constexpr Duration kProbeMax = std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
 
 Result<std::string> ReadFile(const std::string& path, size_t bytes_max) {
@@ -95,7 +96,7 @@ ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMe
       config_(std::move(config)),
       dialects_(std::move(dialects)),
       state_(config_.policy),
-      set_({.endpoints_max = kEndpointsMax, .health = {}}),
+      set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       rng_(EntropySeed()),
       watcher_(loop) {
   endpoints_path_ = options_.endpoints_path;

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Runs benchmarks and writes docs/perf/<name>.md: `bench/run.py [gateway routing worker start]` (all without a name).
+
+Nothing else should run on the machine. Figures are ratios taken in turn within one run; absolute times are of that machine."""
+import argparse
+import importlib
+import pathlib
+import shutil
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from suite.machine import ROOT, SLUICE, cpu_model  # noqa: E402
+
+NAMES = ("start", "gateway", "worker", "routing")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
+    names = parser.parse_args().names or NAMES
+    for name in names:
+        if name not in NAMES:
+            parser.error(f"no benchmark '{name}'; there are: {', '.join(NAMES)}")
+    for tool in ("wrk", "nginx"):
+        if shutil.which(tool) is None:
+            parser.error(f"{tool} is missing: apt-get install --no-install-recommends wrk nginx-light")
+    if not SLUICE.exists():
+        parser.error("build/release/bin/sluice is missing: make build")
+    for name in names:
+        begin = time.monotonic()
+        print(f"==> {name}", flush=True)
+        text = importlib.import_module(f"suite.{name}").run()
+        foot = f"\n\nMeasured on {cpu_model()}. Repeat with `bench/run.py {name}` after `make build`.\n"
+        target = ROOT / "docs" / "perf" / f"{name}.md"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text + foot)
+        print(text, f"\n    {time.monotonic() - begin:.0f} s, written to {target.relative_to(ROOT)}", flush=True)
+
+
+main()

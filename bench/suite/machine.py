@@ -1,0 +1,129 @@
+"""Processes, processor time and tables: what every benchmark here needs. Standard library only."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "release"
+SLUICE = BUILD / "bin" / "sluice"
+MODEL = ROOT / "build" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_model():
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", text).group(1)
+    extras = [flag for flag in ("amx_tile", "avx512_vnni", "avx512f", "avx2") if re.search(rf"\b{flag}\b", text)]
+    return f"{name}, {os.cpu_count()} cores, {extras[0] if extras else 'no AVX2'}"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and its living children."""
+    total = 0.0
+    for path in [pathlib.Path(f"/proc/{pid}"), *children(pid)]:
+        fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
+        total += (int(fields[11]) + int(fields[12])) / TICK
+    return total
+
+
+def children(pid):
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(stat.parent)
+    return found
+
+
+def memory_mib(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024
+
+
+@contextlib.contextmanager
+def process(*argv, log=None, env=None):
+    """A process that is ended with the block; its output goes to `log`, or nowhere."""
+    out = open(log, "wb") if log else subprocess.DEVNULL
+    child = subprocess.Popen([str(a) for a in argv], stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def get(url, timeout=5):
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        return answer.read().decode()
+
+
+def post(url, body, timeout=300):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return json.loads(answer.read())
+
+
+def wait_for(url, seconds=60):
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            get(url)
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"{url} did not answer within {seconds} s")
+        time.sleep(0.02)
+
+
+def bench(url, *flags):
+    """`sluice bench` with JSON output; its report as a dictionary."""
+    done = subprocess.run([str(SLUICE), "bench", "--url", url, "-o", "json", *map(str, flags)], capture_output=True, text=True)
+    if not done.stdout:
+        raise RuntimeError(f"sluice bench failed: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def wrk(url, body, seconds, connections):
+    """Requests done by wrk, which counts a streamed answer as one; fails when any was not 2xx."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(f"wrk.method='POST'\nwrk.body='{json.dumps(body)}'\nwrk.headers['content-type']='application/json'\n")
+        script.flush()
+        text = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "60", "--latency", "-s", script.name,
+                               url], capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(text)
+    latency = {p: to_ms(v) for p, v in re.findall(r"\s+(50|99)%\s+([\d.]+\w+)", text)}
+    return int(re.search(r"(\d+) requests in", text).group(1)), latency
+
+
+def to_ms(text):
+    value, unit = re.match(r"([\d.]+)(\w+)", text).groups()
+    return float(value) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[unit]
+
+
+def spread(values, digits=1):
+    """"median (least-most)" of some rounds."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows])
