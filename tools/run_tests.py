@@ -58,8 +58,10 @@ def main():
         print("\n".join(s.name for s in suites))
         return 0
     with tempfile.TemporaryDirectory(prefix="sluice-tests-") as scratch:
-        context = suite.Context(root=ROOT, build=build, scratch=pathlib.Path(scratch),
-                                environment={**os.environ, "SLUICE_BUILD": str(build), "PYTHONDONTWRITEBYTECODE": "1"})
+        environment = {**os.environ, "SLUICE_BUILD": str(build), "PYTHONDONTWRITEBYTECODE": "1"}
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):  # a test that runs make is not part of ours
+            environment.pop(name, None)
+        context = suite.Context(root=ROOT, build=build, scratch=pathlib.Path(scratch), environment=environment)
         progress = report.Progress(total=len(suites))
         try:
             outcomes = run_all(suites, arguments.jobs, context, progress)
