@@ -23,7 +23,8 @@ constexpr size_t kModelsMax = 1000;  // of one endpoint
 constexpr size_t kEndpointsMax = 20'000;
 constexpr Duration kScrapeTimeout = std::chrono::seconds(1);
 constexpr Duration kModelsInterval = std::chrono::seconds(5);
-constexpr Duration kProbeMax = std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
+constexpr Duration kProbeMax =
+    std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
 
 Result<std::string> ReadFile(const std::string& path, size_t bytes_max) {

@@ -16,7 +16,6 @@ using Json = nlohmann::ordered_json;
 constexpr int kDepthMax = 64;                    // of JSON given by a client: the renderers recurse
 constexpr size_t kRenderedBytesMax = 16U << 20;  // a template may multiply its input
 
-
 // Nesting is bounded while parsing, before anything recurses over the result.
 Result<Json> ParseArray(const std::string& text, const char* param) {
   bool too_deep = false;
@@ -43,8 +42,7 @@ std::string TextOf(const Json& content) {
 }
 
 std::string GenericToolPrompt(const Json& tools, bool parallel) {
-  std::string out =
-      "You may call functions to answer. These are the functions, one JSON schema a line:\n<tools>\n";
+  std::string out = "You may call functions to answer. These are the functions, one JSON schema a line:\n<tools>\n";
   for (const auto& tool : tools) {
     out += (tool.is_object() && tool.contains("function") ? tool["function"] : tool).dump() + "\n";
   }
@@ -146,7 +144,8 @@ ChatTemplate::~ChatTemplate() = default;
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(std::string source, std::string bos, std::string eos) {
   InitLlama();
   if (source.empty()) {
-    return Fail(Code::kInvalidArgument, "the model has no chat template; give one with --chat-template", "chat_template");
+    return Fail(Code::kInvalidArgument, "the model has no chat template; give one with --chat-template",
+                "chat_template");
   }
   auto out = std::unique_ptr<ChatTemplate>(new ChatTemplate());
   out->source_ = std::move(source);
@@ -156,7 +155,8 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(std::string source, std
     const auto tools = caps.find("supports_tools");
     out->native_tools_ = tools != caps.end() && tools->second && WritesOurFormat(out->source_);
   } catch (const std::exception& e) {
-    return Fail(Code::kInvalidArgument, std::string("the chat template cannot be parsed: ") + e.what(), "chat_template");
+    return Fail(Code::kInvalidArgument, std::string("the chat template cannot be parsed: ") + e.what(),
+                "chat_template");
   }
   ChatInput probe;
   probe.messages_json = R"([{"role":"user","content":"Hello"}])";

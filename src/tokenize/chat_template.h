@@ -1,7 +1,8 @@
 // ChatTemplate: a model's Jinja template, rendered by llama.cpp's Jinja engine. Templates that do not know tools (or
 // know them in a format of their own) get a generic description of the tools in the system message, so that every model
 // answers in the format of tool_format.h.
-// Thread rule: immutable after Load, any thread. Cost: Load parses and tries the template (a few ms); Render about 1 ms.
+// Thread rule: immutable after Load, any thread. Cost: Load parses and tries the template (a few ms); Render about 1
+// ms.
 #pragma once
 
 #include <map>
@@ -17,9 +18,9 @@ struct ChatInput {
   std::string messages_json;  // OpenAI's "messages": an array
   std::string tools_json;     // OpenAI's "tools": an array; empty: none
   bool add_generation_prompt = true;
-  bool continue_final_message = false;                  // the last message is the beginning of the answer
-  bool parallel_tool_calls = true;                      // said in the generic tool prompt
-  std::map<std::string, std::string> template_kwargs;   // name -> JSON text
+  bool continue_final_message = false;                 // the last message is the beginning of the answer
+  bool parallel_tool_calls = true;                     // said in the generic tool prompt
+  std::map<std::string, std::string> template_kwargs;  // name -> JSON text
 };
 
 class ChatTemplate {

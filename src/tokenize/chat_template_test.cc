@@ -11,18 +11,22 @@ using ::testing::Not;
 
 // SmolLM2's: knows no tools, adds a default system message.
 constexpr const char* kPlain =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are "
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou "
+    "are "
     "helpful<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
     "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 // In the manner of Qwen 2.5.
 constexpr const char* kHermes =
-    "{%- if tools %}{{- '<|im_start|>system\nTools:\n' }}{%- for tool in tools %}{{- tool | tojson }}{{- '\n' }}{%- endfor "
+    "{%- if tools %}{{- '<|im_start|>system\nTools:\n' }}{%- for tool in tools %}{{- tool | tojson }}{{- '\n' }}{%- "
+    "endfor "
     "%}{{- 'Answer with <tool_call>{\"name\": ..., \"arguments\": ...}</tool_call><|im_end|>\n' }}{%- endif %}{%- for "
-    "message in messages %}{%- if message.role == 'tool' %}{{- '<|im_start|>user\n<tool_response>\n' + message.content + "
+    "message in messages %}{%- if message.role == 'tool' %}{{- '<|im_start|>user\n<tool_response>\n' + message.content "
+    "+ "
     "'\n</tool_response><|im_end|>\n' }}{%- elif message.tool_calls %}{{- '<|im_start|>assistant' }}{%- for call in "
     "message.tool_calls %}{%- set call = call.function %}{{- '\n<tool_call>\n{\"name\": \"' + call.name + '\", "
-    "\"arguments\": ' }}{{- call.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\n' }}{%- else "
+    "\"arguments\": ' }}{{- call.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\n' }}{%- "
+    "else "
     "%}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{%- endif %}{%- endfor %}{%- if "
     "add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
 
@@ -98,15 +102,17 @@ TEST(ChatTemplate, NativeToolsAreLeftToTheTemplate) {
 
 TEST(ChatTemplate, KwargsReachTheTemplate) {
   const auto t = Load("{{ mood }}{% for m in messages %}{{ m.content }}{% endfor %}");
-  auto r = t->Render({.messages_json = R"([{"role":"user","content":"x"}])", .template_kwargs = {{"mood", "\"calm \""}}});
+  auto r =
+      t->Render({.messages_json = R"([{"role":"user","content":"x"}])", .template_kwargs = {{"mood", "\"calm \""}}});
   ASSERT_TRUE(r.has_value()) << r.error().message;
   EXPECT_EQ(*r, "calm x");
 }
 
 TEST(ChatTemplate, ContinuesTheFinalMessage) {
   const auto t = Load(kPlain);
-  auto r = t->Render({.messages_json = R"([{"role":"user","content":"Count"},{"role":"assistant","content":"one, two"}])",
-                      .continue_final_message = true});
+  auto r =
+      t->Render({.messages_json = R"([{"role":"user","content":"Count"},{"role":"assistant","content":"one, two"}])",
+                 .continue_final_message = true});
   ASSERT_TRUE(r.has_value()) << r.error().message;
   EXPECT_TRUE(r->ends_with("<|im_start|>assistant\none, two")) << *r;
 }

@@ -13,7 +13,8 @@ namespace sluice::tokenize {
 namespace {
 
 void StderrSink(int level, std::string_view line) {
-  if (level >= GGML_LOG_LEVEL_ERROR) std::fprintf(stderr, "llama.cpp: %.*s\n", static_cast<int>(line.size()), line.data());
+  if (level >= GGML_LOG_LEVEL_ERROR)
+    std::fprintf(stderr, "llama.cpp: %.*s\n", static_cast<int>(line.size()), line.data());
 }
 
 std::atomic<LlamaLogSink> log_sink{&StderrSink};
@@ -63,7 +64,8 @@ Result<std::unique_ptr<GgufTokenizer>> GgufTokenizer::Open(const std::string& pa
   } catch (const std::exception&) {
   }
   if (model == nullptr) {
-    return Fail(Code::kInvalidArgument, "tokenizer: '" + path + "' is not a GGUF file with a vocabulary, or is damaged");
+    return Fail(Code::kInvalidArgument,
+                "tokenizer: '" + path + "' is not a GGUF file with a vocabulary, or is damaged");
   }
   auto out = std::make_unique<GgufTokenizer>(llama_model_get_vocab(model));
   out->owned_ = model;
@@ -88,8 +90,8 @@ std::vector<TokenId> GgufTokenizer::Encode(std::string_view text, bool add_speci
 std::string GgufTokenizer::Decode(const std::vector<TokenId>& tokens, bool skip_special) const {
   std::string out(tokens.size() * 8 + 16, '\0');
   const auto count = static_cast<int32_t>(tokens.size());
-  int32_t n =
-      llama_detokenize(vocab_, tokens.data(), count, out.data(), static_cast<int32_t>(out.size()), false, !skip_special);
+  int32_t n = llama_detokenize(vocab_, tokens.data(), count, out.data(), static_cast<int32_t>(out.size()), false,
+                               !skip_special);
   if (n < 0) {
     out.resize(static_cast<size_t>(-n));
     n = llama_detokenize(vocab_, tokens.data(), count, out.data(), static_cast<int32_t>(out.size()), false,

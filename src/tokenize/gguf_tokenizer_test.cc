@@ -22,7 +22,8 @@ class GgufTokenizerTest : public ::testing::Test {
 };
 
 TEST_F(GgufTokenizerTest, TextSurvivesTheRoundTrip) {
-  for (const std::string text : {"Hello, world!", "  two  spaces", "naïve café €5 \xF0\x9F\x98\x80", "line\nline\n\n", ""}) {
+  for (const std::string text :
+       {"Hello, world!", "  two  spaces", "naïve café €5 \xF0\x9F\x98\x80", "line\nline\n\n", ""}) {
     const auto tokens = tokenizer_->Encode(text, false, false);
     EXPECT_EQ(tokenizer_->Decode(tokens, true), text);
     std::string pieces;

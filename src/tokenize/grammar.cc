@@ -90,10 +90,10 @@ Result<ToolGrammar> ToolCallGrammar(std::string_view tools_json, ToolChoice choi
     calls.emplace_back(name, std::move(parameters));
   }
   if (calls.empty()) {
-    return Fail(Code::kInvalidArgument,
-                "tool_choice names '" + std::string(only_tool) + "', which is not among 'tools'" +
-                    DidYouMean(only_tool, names),
-                "tool_choice");
+    return Fail(
+        Code::kInvalidArgument,
+        "tool_choice names '" + std::string(only_tool) + "', which is not among 'tools'" + DidYouMean(only_tool, names),
+        "tool_choice");
   }
   ToolGrammar out;
   try {
@@ -106,8 +106,7 @@ Result<ToolGrammar> ToolCallGrammar(std::string_view tools_json, ToolChoice choi
       const std::string line = builder.add_rule("line", "[ \\n]?");
       std::string any;
       for (size_t i = 0; i < calls.size(); ++i) {
-        const std::string arguments =
-            builder.add_schema("tool-" + std::to_string(i) + "-args", *documents[i].root);
+        const std::string arguments = builder.add_schema("tool-" + std::to_string(i) + "-args", *documents[i].root);
         const std::string name = gbnf_format_literal(Json(calls[i].first).dump());
         const std::string rule = builder.add_rule(
             "tool-" + std::to_string(i), gbnf_format_literal("{\"name\":") + " blank " + name + " \",\" blank " +

@@ -6,8 +6,9 @@
 //   </tool_call>
 //
 // One call a pair of markers; several calls follow each other. "name" comes first, then "arguments", always an object.
-// Where the newlines and blanks above stand there may be none or one: readers must not depend on them. The same text describes earlier calls in a prompt; results are given back in
-// <tool_response> … </tool_response> in a user turn when the model's template knows no tools.
+// Where the newlines and blanks above stand there may be none or one: readers must not depend on them. The same text
+// describes earlier calls in a prompt; results are given back in <tool_response> … </tool_response> in a user turn when
+// the model's template knows no tools.
 #pragma once
 
 #include <string_view>

@@ -22,10 +22,10 @@ struct BatchEntry {
   uint64_t arrival = 0;  // lower first among equals
   int adapter = 0;       // entries of different adapters never share a step
   bool read_cache = true;
-  bool all_logits = false;  // every token needs its logits (prompt_logprobs), not only the last
-  int num_tokens = 0;       // prompt and answer so far
+  bool all_logits = false;                  // every token needs its logits (prompt_logprobs), not only the last
+  int num_tokens = 0;                       // prompt and answer so far
   std::vector<kvindex::BlockDigest> chain;  // digests of the full blocks of these tokens
-  void* owner = nullptr;  // the caller's
+  void* owner = nullptr;                    // the caller's
 
   enum class State : uint8_t { kIdle, kWaiting, kRunning };
   State state = State::kIdle;

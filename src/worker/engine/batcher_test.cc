@@ -199,8 +199,8 @@ TEST(Batcher, PromptLogprobsAreLimitedByRows) {
   EXPECT_TRUE(last.chunks[0].samples);
 }
 
-// Random arrivals, aborts and lengths against invariants: budgets hold, nobody starves, blocks are never lost, and every
-// request gets exactly the tokens it asked for.
+// Random arrivals, aborts and lengths against invariants: budgets hold, nobody starves, blocks are never lost, and
+// every request gets exactly the tokens it asked for.
 TEST(Batcher, RandomRunsKeepTheInvariants) {
   for (uint64_t seed = 1; seed <= 30; ++seed) {
     Rng rng(seed);

@@ -1,9 +1,8 @@
 // BlockPool: which KV blocks exist, who uses them, and which hold a known prefix. vLLM's accounting: a request's blocks
-// are reference counted; full ones are found again by their chained hash; free ones wait in a queue, least recently used
-// first, and keep their content until they are taken for something else. Pure: it moves numbers, not KV data; kv_cells
-// maps blocks to llama.cpp's cells.
-// Thread rule: one owner (the engine calls it under its lock). Cost: O(1) a block for every operation; memory is fixed
-// by num_blocks.
+// are reference counted; full ones are found again by their chained hash; free ones wait in a queue, least recently
+// used first, and keep their content until they are taken for something else. Pure: it moves numbers, not KV data;
+// kv_cells maps blocks to llama.cpp's cells. Thread rule: one owner (the engine calls it under its lock). Cost: O(1) a
+// block for every operation; memory is fixed by num_blocks.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +43,8 @@ class BlockPool {
   // Takes `count` blocks from the free queue, least recently used first, and appends them to `out` with one user each.
   // False, and nothing changes, when there are not enough. Content they cached is reported by TakeRemoved().
   bool Allocate(int count, std::vector<BlockId>& out);
-  // Drops a user of each of a request's blocks (given in chain order). As in vLLM the tail is freed first, so that it is
-  // evicted before its prefix. Blocks without reusable content go to the front of the queue.
+  // Drops a user of each of a request's blocks (given in chain order). As in vLLM the tail is freed first, so that it
+  // is evicted before its prefix. Blocks without reusable content go to the front of the queue.
   void Free(std::span<const BlockId> blocks);
 
   // Records that a block in use now holds the full block `digest` at `depth` (0 = first of its chain). False when it is

@@ -192,11 +192,11 @@ class NaivePool {
   }
   bool Register(BlockId id, uint64_t n, int depth) {
     if (Find(n)) return false;
-    const auto at_depth = std::count_if(cached_.begin(), cached_.end(), [&](auto& c) { return c.second.second == depth; });
+    const auto at_depth =
+        std::count_if(cached_.begin(), cached_.end(), [&](auto& c) { return c.second.second == depth; });
     if (at_depth >= per_depth_) {
-      const auto victim = std::find_if(free_.begin(), free_.end(), [&](BlockId f) {
-        return cached_.contains(f) && cached_.at(f).second == depth;
-      });
+      const auto victim = std::find_if(free_.begin(), free_.end(),
+                                       [&](BlockId f) { return cached_.contains(f) && cached_.at(f).second == depth; });
       if (victim == free_.end()) return false;
       const BlockId v = *victim;
       free_.erase(victim);

@@ -148,8 +148,8 @@ struct FirstTokenReport {
   int cached_tokens = 0;
   double ttft_seconds = 0;
 };
-// A request is over. Times are vLLM's: queue = accepted to first scheduled, prefill = scheduled to first token, decode =
-// first to last token, inference = scheduled to last token. What it never reached is 0.
+// A request is over. Times are vLLM's: queue = accepted to first scheduled, prefill = scheduled to first token, decode
+// = first to last token, inference = scheduled to last token. What it never reached is 0.
 struct FinishReport {
   std::string_view request_id;
   std::string_view lora;

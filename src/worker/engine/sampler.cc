@@ -251,9 +251,8 @@ TokenLogprob MakeLogprob(std::span<const float> logits, TokenId token, int top) 
   std::vector<TokenId> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   const size_t n = std::min<size_t>(top, order.size());
-  std::partial_sort(order.begin(), order.begin() + n, order.end(), [&](TokenId a, TokenId b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  });
+  std::partial_sort(order.begin(), order.begin() + n, order.end(),
+                    [&](TokenId a, TokenId b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   for (size_t i = 0; i < n; ++i) out.top.push_back({order[i], static_cast<float>(logits[order[i]] - norm)});
   return out;
 }

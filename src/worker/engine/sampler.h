@@ -1,9 +1,8 @@
 // Sampler: picks the next token of one request from its logits, with vLLM's meaning and order: bias and bans, then
 // penalties, then temperature, min_p, top_k, top_p, then a draw. A constraint (grammar) is asked about the token that
-// was drawn, and only when it refuses are other tokens tried, most likely first: asking about the whole vocabulary costs
-// milliseconds. Pure but for the constraint.
-// Thread rule: one owner. Cost: greedy one pass over the vocabulary; otherwise two passes and an exp() each; a refused
-// token costs one call of the constraint over 64, 512, ... tokens.
+// was drawn, and only when it refuses are other tokens tried, most likely first: asking about the whole vocabulary
+// costs milliseconds. Pure but for the constraint. Thread rule: one owner. Cost: greedy one pass over the vocabulary;
+// otherwise two passes and an exp() each; a refused token costs one call of the constraint over 64, 512, ... tokens.
 #pragma once
 
 #include <cstdint>

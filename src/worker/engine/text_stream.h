@@ -34,8 +34,8 @@ class TextStream {
   std::string partial_;  // the bytes of an incomplete character
 };
 
-// Appends `bytes` to `out` as UTF-8: what is no character becomes U+FFFD (one for each maximal invalid part, as Python's
-// "replace"). Returns how many bytes at the end are the beginning of a character; they are not appended.
+// Appends `bytes` to `out` as UTF-8: what is no character becomes U+FFFD (one for each maximal invalid part, as
+// Python's "replace"). Returns how many bytes at the end are the beginning of a character; they are not appended.
 size_t AppendUtf8(std::string_view bytes, std::string& out);
 
 }  // namespace sluice::worker

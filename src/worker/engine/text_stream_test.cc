@@ -21,8 +21,14 @@ TEST(TextStream, ReplacesWhatIsNoCharacter) {
   EXPECT_EQ(AppendUtf8("a\x80z\xC0\xAF\xED\xA0\x80", out), 0U);
   EXPECT_EQ(out, "a\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   out.clear();
-  EXPECT_EQ(AppendUtf8("\xE2\x82" "a", out), 0U);
-  EXPECT_EQ(out, "\xEF\xBF\xBD" "a") << "one for the whole cut-off character";
+  EXPECT_EQ(AppendUtf8("\xE2\x82"
+                       "a",
+                       out),
+            0U);
+  EXPECT_EQ(out,
+            "\xEF\xBF\xBD"
+            "a")
+      << "one for the whole cut-off character";
 }
 
 TEST(TextStream, StopsAcrossPieces) {

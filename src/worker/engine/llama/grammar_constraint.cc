@@ -58,11 +58,11 @@ Result<std::unique_ptr<GrammarConstraint>> GrammarConstraint::Create(const llama
   }
   llama_sampler* sampler = grammar.empty() ? nullptr : Build(vocab, grammar, nullptr);
   if (sampler == nullptr) {
-    return Fail(Code::kInvalidArgument, "the grammar cannot be parsed (GBNF with a rule 'root' is expected)", "grammar");
+    return Fail(Code::kInvalidArgument, "the grammar cannot be parsed (GBNF with a rule 'root' is expected)",
+                "grammar");
   }
   if (!lazy) triggers.clear();
-  auto out =
-      std::unique_ptr<GrammarConstraint>(new GrammarConstraint(vocab, std::move(grammar), std::move(triggers)));
+  auto out = std::unique_ptr<GrammarConstraint>(new GrammarConstraint(vocab, std::move(grammar), std::move(triggers)));
   if (lazy) {
     llama_sampler_free(sampler);  // it was only parsed to know that it can be
   } else {

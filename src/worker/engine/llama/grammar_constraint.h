@@ -1,5 +1,5 @@
-// GrammarConstraint: llama.cpp's grammar as a Constraint. A lazy one lets text pass until a trigger has been written and
-// holds what follows, the trigger included. llama.cpp aborts or throws on misuse; this keeps it away from both.
+// GrammarConstraint: llama.cpp's grammar as a Constraint. A lazy one lets text pass until a trigger has been written
+// and holds what follows, the trigger included. llama.cpp aborts or throws on misuse; this keeps it away from both.
 // Thread rule: one owner. Cost: Check is linear in the tokens asked about, about 0.2 us each; free before the trigger.
 #pragma once
 

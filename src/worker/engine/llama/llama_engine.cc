@@ -81,8 +81,8 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::Open(LlamaOptions options) {
     if (!opened) return tl::unexpected(opened.error());
     publisher = std::move(*opened);
   }
-  auto engine = std::unique_ptr<LlamaEngine>(
-      new LlamaEngine(std::move(options), std::move(*runtime), std::move(publisher)));
+  auto engine =
+      std::unique_ptr<LlamaEngine>(new LlamaEngine(std::move(options), std::move(*runtime), std::move(publisher)));
   engine->Start();
   return engine;
 }
@@ -100,8 +100,8 @@ LlamaEngine::LlamaEngine(LlamaOptions options, std::unique_ptr<LlamaRuntime> run
   const LlamaShape& shape = runtime_->Shape();
   const char* own = llama_model_chat_template(runtime_->Model(), nullptr);
   chat_template_ = !options_.chat_template.empty() ? options_.chat_template : (own != nullptr ? own : "");
-  info_.name = options_.served_name.empty() ? std::filesystem::path(options_.model_path).stem().string()
-                                            : options_.served_name;
+  info_.name =
+      options_.served_name.empty() ? std::filesystem::path(options_.model_path).stem().string() : options_.served_name;
   info_.path = options_.model_path;
   info_.max_model_len = shape.max_model_len;
   info_.block_size = options_.block_size;
@@ -125,7 +125,9 @@ LlamaEngine::LlamaEngine(LlamaOptions options, std::unique_ptr<LlamaRuntime> run
 
 LlamaEngine::~LlamaEngine() { Shutdown(); }
 
-void LlamaEngine::Start() { thread_ = std::thread([this] { Run(); }); }
+void LlamaEngine::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
 
 void LlamaEngine::Shutdown() {
   {

@@ -1,7 +1,7 @@
 // LlamaEngine: the worker's engine. One thread repeats: plan a step (batcher), map its blocks (kv_cells), compute it
 // (llama_runtime), sample (sampler), tell the listeners. Other threads only put requests in and read numbers.
-// Thread rule: as engine.h says. One lock guards the batcher, the pool and the table of requests; it is never held while
-// llama.cpp computes or a listener is called. Ownership: owns everything below it. Cost: a step's own work beside
+// Thread rule: as engine.h says. One lock guards the batcher, the pool and the table of requests; it is never held
+// while llama.cpp computes or a listener is called. Ownership: owns everything below it. Cost: a step's own work beside
 // llama.cpp is about 0.1 ms with 8 requests.
 #pragma once
 

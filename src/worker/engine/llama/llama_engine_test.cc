@@ -110,9 +110,9 @@ TEST_F(EngineTest, ReusedTokensAreNotComputed) {
 // is equal, wherever the cells are.
 TEST_F(EngineTest, TextIsEqualWithAndWithoutTheCache) {
   auto e = Open();
-  for (const char* question : {"Write two sentences about the sea and its ships.", "Which three fruits are red or yellow?",
-                               "Please explain in a few words what a bridge is.",
-                               "Tell me a short story about a dog and a cat."}) {
+  for (const char* question :
+       {"Write two sentences about the sea and its ships.", "Which three fruits are red or yellow?",
+        "Please explain in a few words what a bridge is.", "Tell me a short story about a dog and a cat."}) {
     GenerateRequest r = Ask(*e, Chat(question), 24);
     ASSERT_TRUE(e->ResetPrefixCache());
     const Output fresh = Run(*e, r);

@@ -1,5 +1,5 @@
-// How to open an engine on llama.cpp: a model file and the settings that `sluice worker` takes, named as vLLM's where it
-// has them. OpenLlamaEngine is the only way in; the other files here are its parts.
+// How to open an engine on llama.cpp: a model file and the settings that `sluice worker` takes, named as vLLM's where
+// it has them. OpenLlamaEngine is the only way in; the other files here are its parts.
 #pragma once
 
 #include <functional>
@@ -25,15 +25,15 @@ struct LlamaOptions {
   int num_blocks = 0;  // KV capacity (vLLM's --num-gpu-blocks-override); 0: room for max(16,384, max_model_len) tokens
   bool enable_prefix_caching = true;
   int threads = 0;  // 0: half of the machine's, at least one: several workers share a machine, and ggml's threads spin
-  int waiting_max = 256;                  // requests in the waiting queue
+  int waiting_max = 256;                   // requests in the waiting queue
   int prompt_tokens_beside_answers = 128;  // prompt tokens in a step that also carries answers
   std::vector<LoraModule> loras;
   std::string chat_template;  // Jinja source; empty: the model's own
   kvindex::HashAlgorithm hash_algorithm = kvindex::HashAlgorithm::kSha256Cbor;
   std::optional<std::string> hash_seed;  // PYTHONHASHSEED
   kvindex::PublisherOptions kv_events;
-  EngineObserver* observer = nullptr;           // may be null
-  std::function<void(double)> on_load_progress;  // 0..1, on the caller's thread
+  EngineObserver* observer = nullptr;                // may be null
+  std::function<void(double)> on_load_progress;      // 0..1, on the caller's thread
   std::function<void(std::string_view)> on_warning;  // a line for the log; null: standard error
 };
 

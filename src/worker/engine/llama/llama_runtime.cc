@@ -20,10 +20,10 @@ namespace {
 
 constexpr int kDefaultKvTokens = 16'384;
 constexpr int kPhysicalBatchMax = 512;
-constexpr int kPromptLogitRows = 64;  // rows of logits for prompt_logprobs in one step
+constexpr int kPromptLogitRows = 64;           // rows of logits for prompt_logprobs in one step
 constexpr int kSequencesForRequestsMax = 128;  // the other half of llama.cpp's sequences hold cached blocks
-constexpr int kEmbedBatch = 64;  // llama.cpp computes logits beside embeddings: a row of them each
-constexpr int kCellPadding = 256;  // llama.cpp rounds its context to this
+constexpr int kEmbedBatch = 64;                // llama.cpp computes logits beside embeddings: a row of them each
+constexpr int kCellPadding = 256;              // llama.cpp rounds its context to this
 
 Status CheckFile(const std::string& path) {
   std::error_code ec;
@@ -31,7 +31,8 @@ Status CheckFile(const std::string& path) {
     return Fail(Code::kNotFound, "there is no model file '" + path + "'; give the path of a GGUF file", "model");
   }
   if (!std::filesystem::is_regular_file(path, ec)) {
-    return Fail(Code::kInvalidArgument, "the model '" + path + "' is not a file; give the path of a GGUF file", "model");
+    return Fail(Code::kInvalidArgument, "the model '" + path + "' is not a file; give the path of a GGUF file",
+                "model");
   }
   std::ifstream file(path, std::ios::binary);
   char magic[4] = {};
@@ -64,8 +65,8 @@ LlamaRuntime::~LlamaRuntime() {
 Result<std::unique_ptr<LlamaRuntime>> LlamaRuntime::Open(const LlamaOptions& options) {
   tokenize::InitLlama();
   auto out = std::unique_ptr<LlamaRuntime>(new LlamaRuntime());
-  for (auto step : {&LlamaRuntime::LoadModel, &LlamaRuntime::Fit, &LlamaRuntime::MakeContext,
-                    &LlamaRuntime::LoadAdapters}) {
+  for (auto step :
+       {&LlamaRuntime::LoadModel, &LlamaRuntime::Fit, &LlamaRuntime::MakeContext, &LlamaRuntime::LoadAdapters}) {
     if (auto s = (out.get()->*step)(options); !s) return tl::unexpected(s.error());
   }
   return out;
@@ -118,9 +119,9 @@ Status LlamaRuntime::Fit(const LlamaOptions& o) {
   }
   const int trained = llama_model_n_ctx_train(model_);
   if (o.max_model_len > trained) {
-    return bad("max_model_len " + std::to_string(o.max_model_len) + " is more than the model's own " +
-                   std::to_string(trained),
-               "max_model_len");
+    return bad(
+        "max_model_len " + std::to_string(o.max_model_len) + " is more than the model's own " + std::to_string(trained),
+        "max_model_len");
   }
   const int capacity_default = std::max(kDefaultKvTokens, o.max_model_len);
   shape_.num_blocks = o.num_blocks > 0 ? o.num_blocks : (capacity_default + o.block_size - 1) / o.block_size;

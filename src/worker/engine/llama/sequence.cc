@@ -5,8 +5,8 @@
 
 namespace sluice::worker {
 
-Sequence::Sequence(GenerateRequest r, std::shared_ptr<Listener> l, kvindex::ExtraKeys e, std::vector<TokenId> end_tokens,
-                   std::unique_ptr<Sampler> s)
+Sequence::Sequence(GenerateRequest r, std::shared_ptr<Listener> l, kvindex::ExtraKeys e,
+                   std::vector<TokenId> end_tokens, std::unique_ptr<Sampler> s)
     : request(std::move(r)),
       listener(std::move(l)),
       tokens(request.prompt),
@@ -89,7 +89,8 @@ Output Sequence::TakeOutput() {
   pending.finish = out.finish;
   out.usage = {static_cast<int>(request.prompt.size()), cached_tokens.value_or(0), generated};
   // Complete once the prompt is: with the first token, or with the end when no token was asked for.
-  if (!prompt_logprobs.empty() && (!out.tokens.empty() || out.finish == FinishReason::kLength)) out.prompt_logprobs = std::exchange(prompt_logprobs, {});
+  if (!prompt_logprobs.empty() && (!out.tokens.empty() || out.finish == FinishReason::kLength))
+    out.prompt_logprobs = std::exchange(prompt_logprobs, {});
   return out;
 }
 

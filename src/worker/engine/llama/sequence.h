@@ -45,8 +45,8 @@ class Sequence {
   int generated = 0;
   kvindex::ExtraKeys extra;
   std::unique_ptr<Sampler> sampler;
-  int llama_sequence = -1;     // while running
-  int registered_blocks = 0;   // leading blocks that have been offered to the cache
+  int llama_sequence = -1;           // while running
+  int registered_blocks = 0;         // leading blocks that have been offered to the cache
   std::optional<int> cached_tokens;  // at the first admission
   int preemptions = 0;
   Output pending;

@@ -88,8 +88,7 @@ bool LlamaEngine::Compute(const StepPlan& plan) {
       const bool last = chunk.samples && i + 1 == chunk.count;
       batch_.push_back({s.tokens[position], position, s.llama_sequence, last || s.entry.all_logits});
     }
-    step_prompt_tokens_ +=
-        std::clamp(static_cast<int>(s.request.prompt.size()) - chunk.first, 0, chunk.count);
+    step_prompt_tokens_ += std::clamp(static_cast<int>(s.request.prompt.size()) - chunk.first, 0, chunk.count);
   }
   LlamaRuntime::Outcome outcome = Decode(batch_, plan.adapter);
   if (outcome == LlamaRuntime::Outcome::kNoRoom) {  // never by our accounting; cached blocks can make room all the same

@@ -24,9 +24,9 @@ Status CheckTokens(const std::vector<TokenId>& tokens, int vocab_size, const cha
   if (tokens.empty()) return Invalid("the prompt has no tokens", param);
   for (TokenId t : tokens) {
     if (t < 0 || t >= vocab_size) {
-      return Invalid("token id " + std::to_string(t) + " is out of the vocabulary (0 to " +
-                         std::to_string(vocab_size - 1) + ")",
-                     param);
+      return Invalid(
+          "token id " + std::to_string(t) + " is out of the vocabulary (0 to " + std::to_string(vocab_size - 1) + ")",
+          param);
     }
   }
   return {};
@@ -81,8 +81,8 @@ Result<std::unique_ptr<Sequence>> LlamaEngine::MakeSequence(GenerateRequest requ
                                                             int adapter) {
   std::unique_ptr<Constraint> constraint;
   if (!request.grammar.empty()) {
-    auto made = GrammarConstraint::Create(runtime_->Vocab(), request.grammar, request.grammar_lazy,
-                                          request.grammar_triggers);
+    auto made =
+        GrammarConstraint::Create(runtime_->Vocab(), request.grammar, request.grammar_lazy, request.grammar_triggers);
     if (!made) return tl::unexpected(made.error());
     constraint = std::move(*made);
   }
