@@ -1,5 +1,9 @@
 #include "control/node_text.h"
 
+#include <algorithm>
+#include <string_view>
+
+#include "base/text.h"
 #include "codec/json/write.h"
 #include "codec/yaml/reader.h"
 
@@ -25,6 +29,16 @@ void AppendScalar(std::string& out, const Node& node) {
   }
 }
 
+// A key that reads back as the same string without quotes.
+bool IsPlainKey(const std::string& key) {
+  constexpr std::string_view kOthers[] = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"};
+  const auto good = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  return !key.empty() && ((key[0] | 0x20) >= 'a' && (key[0] | 0x20) <= 'z') && std::ranges::all_of(key, good) &&
+         std::ranges::none_of(kOthers, [&](std::string_view other) { return EqualsIgnoreCase(key, other); });
+}
+
 void AppendBlock(std::string& out, const Node& node, size_t indent);
 
 // What follows "key:" or "-".
@@ -42,7 +56,11 @@ void AppendValue(std::string& out, const Node& node, size_t indent) {
 void AppendBlock(std::string& out, const Node& node, size_t indent) {
   for (const Entry& entry : node.entries) {
     out.append(indent, ' ');
-    codec::AppendQuoted(out, entry.key);
+    if (IsPlainKey(entry.key)) {
+      out += entry.key;
+    } else {
+      codec::AppendQuoted(out, entry.key);
+    }
     out += ':';
     AppendValue(out, entry.value, indent + 2);
   }

@@ -1,6 +1,6 @@
 // NodeText writes a YAML tree back as YAML text in block style, so that a part of one file can be another file.
-// Numbers, booleans and null stay plain, every other scalar is double-quoted: reading the text gives an equal tree.
-// Pure.
+// Numbers, booleans, null and simple keys stay plain, every other scalar is double-quoted: reading the text gives an
+// equal tree. Pure.
 #pragma once
 
 #include <string>

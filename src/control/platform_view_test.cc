@@ -88,6 +88,7 @@ TEST(PlatformView, JsonHasTheDocumentedKeys) {
 }
 
 TEST(PlatformView, YamlHasTheSameValues) {
+  EXPECT_TRUE(ToYaml(View()).starts_with("url: \"http://127.0.0.1:8080\"\nphase: \"ready\"\n"));
   const auto yaml = codec::yaml::Parse(ToYaml(View()));
   ASSERT_TRUE(yaml);
   EXPECT_EQ(yaml->Find("url")->scalar, "http://127.0.0.1:8080");

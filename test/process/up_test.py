@@ -96,10 +96,12 @@ def test_a_detached_platform_answers_shows_itself_and_leaves_nothing(sluice):
     answer = ask(state["url"], "/v1/chat/completions",
                  {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4})
     assert answer["usage"]["completion_tokens"] > 0
-    known = deadline.until(lambda: all(e["kv_use"] is not None for e in sluice.get()["endpoints"]) and sluice.get(),
-                           "the gateway's numbers appear in `sluice get`")
-    assert {e["in_rotation"] for e in known["endpoints"]} == {True}
-    assert {e["running"] for e in known["endpoints"]} == {0}
+    def idle():
+        now = sluice.get()["endpoints"]  # the gateway's numbers are as old as its last scrape
+        return all(e["kv_use"] is not None and e["running"] == 0 and e["waiting"] == 0 for e in now) and now
+
+    known = deadline.until(idle, lambda: sluice.run("get").stdout)
+    assert {e["in_rotation"] for e in known} == {True}
 
     table = sluice.run("get").stdout
     assert "SERVICE" in table and "KV-USE" in table and state["endpoints"][0]["endpoint"] in table
