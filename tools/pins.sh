@@ -17,4 +17,4 @@ PACKAGES_BUILD=(
   make git python3 python3-pip ca-certificates curl)
 PACKAGES_TEST=(
   clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19   # lint, sanitizers, fuzzing, stack traces
-  python3-venv nodejs npm nginx-light)
+  python3-venv nodejs npm nginx-light wrk)

@@ -87,7 +87,10 @@ Result<int> Run(const Flags& flags) {
   observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", "http://" + (*gateway)->address().ToString()}});
   runtime::TaskScope scope(loop);
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
+  observe::SetLogBuffered(true);
+  loop.SetAfterBatch([] { observe::FlushLog(); });
   loop.Run();
+  observe::SetLogBuffered(false);
   return 0;
 }
 

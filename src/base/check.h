@@ -9,6 +9,7 @@
   do {                                                                                              \
     if (!(condition)) [[unlikely]] {                                                                \
       std::fprintf(stderr, "%s:%d: CHECK failed: %s (%s)\n", __FILE__, __LINE__, #condition, what); \
+      std::fflush(stderr);                                                                          \
       std::abort();                                                                                 \
     }                                                                                               \
   } while (false)

@@ -45,10 +45,11 @@ double Milliseconds(Duration d) { return static_cast<double>(d.count()) / 1e6; }
 // What one request gathers on its way, for its log line and its metrics.
 struct Gateway::Served {
   std::string_view request_id;
-  GatewayMetrics::Labels labels;
+  GatewayMetrics::Series* series = nullptr;
   TimePoint received;
   std::string endpoint;  // "ip:port" of the last one tried
   int tries = 0;
+  uint64_t receipt = schedule::ReceiptRing::kNotKept;
 };
 
 namespace {
@@ -56,17 +57,20 @@ namespace {
 // Passes a relay's progress on to the policy and the metrics.
 class Follower final : public RelayObserver {
  public:
-  Follower(schedule::PolicyState& state, schedule::Ticket& ticket, observe::Histogram* inter_token)
-      : state_(state), ticket_(ticket), inter_token_(inter_token) {}
+  // `series` is null when the answer is not streamed: then there is no time between tokens.
+  Follower(schedule::PolicyState& state, schedule::Ticket& ticket, GatewayMetrics& metrics,
+           GatewayMetrics::Series* series)
+      : state_(state), ticket_(ticket), metrics_(metrics), series_(series) {}
   void OnFirstByte() override { schedule::OnFirstChunk(state_, ticket_); }
   void OnPiece(Duration since_previous) override {
-    if (inter_token_ != nullptr) inter_token_->Observe(Seconds(since_previous));
+    if (series_ != nullptr) metrics_.InterToken(*series_, since_previous);
   }
 
  private:
   schedule::PolicyState& state_;
   schedule::Ticket& ticket_;
-  observe::Histogram* inter_token_;
+  GatewayMetrics& metrics_;
+  GatewayMetrics::Series* series_;
 };
 
 }  // namespace
@@ -230,7 +234,7 @@ void Gateway::LogScores(const ServingPool& pool, const model::Decision& decision
 }
 
 Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_view request_id) {
-  Served served{.request_id = request_id, .labels = {}, .received = loop_.Now(), .endpoint = {}};
+  Served served{.request_id = request_id, .received = loop_.Now(), .endpoint = {}};
   auto body = co_await exchange.ReadBody();
   if (!body) {
     if (!exchange.client_gone()) co_await AnswerError(exchange, body.error(), request_id);
@@ -248,8 +252,9 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
 
   std::vector<net::Header> headers;
   headers.reserve(head.headers.size() + 1);
+  request.headers.reserve(head.headers.size());
   for (const net::Header header : head.headers) {
-    request.headers.emplace_back(AsciiLower(header.name), header.value);
+    request.headers.emplace_back(header.name, header.value);
     if (!net::IsHopByHop(header.name) && !IsOwnHeader(header.name)) headers.push_back(header);
   }
   headers.push_back({"x-request-id", request_id});
@@ -263,7 +268,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     else
       read = tl::unexpected(body.error());
   }
-  served.labels = metrics_.LabelsOf(request.model, request.target_model, request.fairness_id, request.priority);
+  served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
   Result<ServingPool*> pool = read ? PoolFor(request) : Result<ServingPool*>(tl::unexpected(read.error()));
   std::optional<Error> failure;
   RelayReport report;
@@ -276,9 +281,9 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     schedule::Decide(request, *view, (*pool)->state(), clock_, rng_, decision_);
     const Duration took = clock_.Now() - before;
     if (served.tries == 0 || decision_.ok()) LogScores(**pool, decision_);
-    receipts_.Push(decision_.receipt);
+    served.receipt = receipts_.Push(decision_.receipt);
     if (!decision_.ok()) {
-      metrics_.NotScheduled(served.labels, took);
+      metrics_.NotScheduled(*served.series, took);
       if (!report.error)
         failure = decision_.error;
       else
@@ -287,15 +292,14 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     }
     const model::Target target = decision_.pick();
     schedule::Ticket ticket = schedule::OnDispatch(request, *view, (*pool)->state(), decision_, clock_);
-    const std::string port = std::to_string(target.endpoint->port);
-    metrics_.Scheduled(served.labels, request.body_bytes, took, target.endpoint->name, target.endpoint->ns, port);
-    metrics_.Running(served.labels, 1);
+    metrics_.Scheduled(*served.series, request.body_bytes, took, *target.endpoint);
+    metrics_.Running(*served.series, 1);
     served.endpoint = target.endpoint->host_port();
     ++served.tries;
 
     const std::array<net::Header, 2> added = {net::Header{"x-request-id", request_id},
                                               net::Header{"x-gateway-destination-endpoint-served", served.endpoint}};
-    Follower follower((*pool)->state(), ticket, request.streaming ? &metrics_.InterToken(served.labels) : nullptr);
+    Follower follower((*pool)->state(), ticket, metrics_, request.streaming ? served.series : nullptr);
     RelayRequest relay{.address = {target.endpoint->address, target.endpoint->port},
                        .method = head.method,
                        .target = head.target,
@@ -304,7 +308,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
                        .response_headers = added,
                        .silence_max = options_.silence_max};
     report = co_await Relay(client_, exchange, relay, follower);
-    metrics_.Running(served.labels, -1);
+    metrics_.Running(*served.series, -1);
 
     const bool usable = report.outcome == RelayOutcome::kDone && report.status < 400;
     schedule::ResponseEnd end{.failed = !usable};
@@ -337,20 +341,20 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
 
   if (!failure && !exchange.started() && report.outcome != RelayOutcome::kClientLeft) failure = report.error;
   if (failure) {
-    metrics_.Failed(served.labels, failure->code);
+    metrics_.Failed(*served.series, failure->code);
     co_await AnswerError(exchange, *failure, request_id);
   } else {
     if (report.outcome == RelayOutcome::kDone) {
-      metrics_.Ended(served.labels, report, served.received, request.streaming);
-      if (report.status >= 400) metrics_.Failed(served.labels, CodeFromHttp(report.status));
+      metrics_.Ended(*served.series, report, served.received, request.streaming);
+      if (report.status >= 400) metrics_.Failed(*served.series, CodeFromHttp(report.status));
     } else {
-      metrics_.Failed(served.labels, report.error ? report.error->code : Code::kCancelled);
+      metrics_.Failed(*served.series, report.error ? report.error->code : Code::kCancelled);
     }
     model::Observed observed{.served_by = served.endpoint, .http_status = report.status};
     if (report.first_byte) observed.ttft_ms = Milliseconds(*report.first_byte - served.received);
     observed.e2e_ms = Milliseconds(loop_.Now() - served.received);
     if (report.usage) observed.cached_tokens = report.usage->cached_tokens;
-    receipts_.Observe(request_id, observed);
+    receipts_.Observe(served.receipt, std::move(observed));
   }
   const Usage usage = report.usage.value_or(Usage{});
   Log(failure || report.error ? Level::kWarn : Level::kInfo, "access",

@@ -6,9 +6,8 @@
 namespace sluice::gateway {
 namespace {
 
-using Labels = GatewayMetrics::Labels;
-
 constexpr size_t kNamesMax = 1000;
+constexpr size_t kEndpointsKept = 10'000;  // cells remembered a series, before they are looked up again
 constexpr Duration kFreshFor = std::chrono::seconds(2);
 
 const std::vector<std::string> kRequestLabels = {"model_name", "target_model_name", "fairness_id", "priority"};
@@ -42,14 +41,6 @@ std::vector<double> ResponseBytes() {
   out.push_back(32778);
   out.push_back(65536);
   return out;
-}
-
-std::array<std::string_view, 4> Values(const Labels& l) { return {l.model, l.target_model, l.fairness_id, l.priority}; }
-
-template <class Cell>
-Cell& Of(observe::Family<Cell>& family, const Labels& labels) {
-  const auto values = Values(labels);
-  return family.With(std::span<const std::string_view>(values));
 }
 
 // Upstream's error_code values.
@@ -115,7 +106,8 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
       endpoint_queue_(r.AddGauge("llm_d_epp_per_endpoint_queue_size", "[ALPHA] Waiting requests.",
                                  {"name", "model_server_endpoint"})),
       decide_(r.AddHistogram("llm_d_epp_scheduler_e2e_duration_seconds", "[ALPHA] Time of one decision.", {},
-                             kDecideSeconds)),
+                             kDecideSeconds)
+                  .Get()),
       attempts_(r.AddCounter("llm_d_epp_scheduler_attempts_total", "[ALPHA] Decisions.",
                              {"status", "target_model_name", "endpoint_name", "namespace", "port"})),
       poll_errors_(
@@ -130,53 +122,103 @@ std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& see
   return *seen.emplace(value).first;
 }
 
-Labels GatewayMetrics::LabelsOf(std::string_view model, std::string_view target_model, std::string_view fairness_id,
-                                int priority) {
-  return {Bounded(models_, model), Bounded(models_, target_model), Bounded(tenants_, fairness_id),
-          std::to_string(priority)};
+// Cells of histograms that not every request needs are looked up at first use.
+struct GatewayMetrics::Series {
+  std::array<std::string, 4> labels;  // model, target model, tenant, priority
+  observe::Counter* requests;
+  observe::Gauge* running;
+  observe::Histogram* duration;
+  observe::Histogram* request_bytes;
+  observe::Histogram* response_bytes;
+  std::array<observe::Histogram*, 2> ttft{};  // not streamed, streamed
+  observe::Histogram* input_tokens = nullptr;
+  observe::Histogram* cached_tokens = nullptr;
+  observe::Histogram* output_tokens = nullptr;
+  observe::Histogram* ntpot = nullptr;
+  observe::Histogram* tpot = nullptr;
+  observe::Histogram* itl = nullptr;
+  std::map<std::string, observe::Counter*, std::less<>> scheduled_to;  // by endpoint name
+
+  std::vector<std::string_view> Values(std::initializer_list<std::string_view> more = {}) const {
+    std::vector<std::string_view> values(labels.begin(), labels.end());
+    values.insert(values.end(), more);
+    return values;
+  }
+  template <class Cell>
+  Cell& Of(Cell*& cell, observe::Family<Cell>& family, std::initializer_list<std::string_view> more = {}) {
+    if (cell == nullptr) cell = &family.With(std::span<const std::string_view>(Values(more)));
+    return *cell;
+  }
+};
+
+GatewayMetrics::~GatewayMetrics() = default;
+
+GatewayMetrics::Series& GatewayMetrics::SeriesOf(std::string_view model, std::string_view target_model,
+                                                 std::string_view fairness_id, int priority) {
+  const std::string number = std::to_string(priority);
+  const std::array<std::string_view, 4> labels = {Bounded(models_, model), Bounded(models_, target_model),
+                                                  Bounded(tenants_, fairness_id), number};
+  key_.clear();
+  for (const std::string_view label : labels) key_.append(label).push_back('\xff');
+  const auto found = series_.find(key_);
+  if (found != series_.end()) return *found->second;
+  auto series = std::make_unique<Series>();
+  for (size_t i = 0; i < labels.size(); ++i) series->labels[i] = labels[i];
+  const std::span<const std::string_view> values(labels);
+  series->requests = &requests_.With(values);
+  series->running = &running_.With(values);
+  series->duration = &duration_.With(values);
+  series->request_bytes = &request_bytes_.With(values);
+  series->response_bytes = &response_bytes_.With(values);
+  return *series_.emplace(key_, std::move(series)).first->second;
 }
 
-void GatewayMetrics::Scheduled(const Labels& labels, uint64_t body_bytes, Duration decide,
-                               std::string_view endpoint_name, std::string_view ns, std::string_view port) {
-  Of(requests_, labels).Add();
-  Of(request_bytes_, labels).Observe(static_cast<double>(body_bytes));
-  decide_.Get().Observe(Seconds(decide));
-  attempts_.With({"success", labels.target_model, endpoint_name, ns, port}).Add();
+void GatewayMetrics::Scheduled(Series& series, uint64_t body_bytes, Duration decide, const model::Endpoint& endpoint) {
+  series.requests->Add();
+  series.request_bytes->Observe(static_cast<double>(body_bytes));
+  decide_.Observe(Seconds(decide));
+  auto found = series.scheduled_to.find(endpoint.id);
+  if (found == series.scheduled_to.end()) {
+    if (series.scheduled_to.size() >= kEndpointsKept) series.scheduled_to.clear();
+    const std::string port = std::to_string(endpoint.port);
+    observe::Counter& counter = attempts_.With({"success", series.labels[1], endpoint.name, endpoint.ns, port});
+    found = series.scheduled_to.emplace(endpoint.id, &counter).first;
+  }
+  found->second->Add();
 }
 
-void GatewayMetrics::NotScheduled(const Labels& labels, Duration decide) {
-  decide_.Get().Observe(Seconds(decide));
-  attempts_.With({"failure", labels.target_model, "", "", ""}).Add();
+void GatewayMetrics::NotScheduled(Series& series, Duration decide) {
+  decide_.Observe(Seconds(decide));
+  attempts_.With({"failure", series.labels[1], "", "", ""}).Add();
 }
 
-observe::Histogram& GatewayMetrics::InterToken(const Labels& labels) { return Of(itl_, labels); }
+void GatewayMetrics::InterToken(Series& series, Duration since_previous) {
+  series.Of(series.itl, itl_).Observe(Seconds(since_previous));
+}
 
-void GatewayMetrics::Running(const Labels& labels, int delta) { Of(running_, labels).Add(delta); }
+void GatewayMetrics::Running(Series& series, int delta) { series.running->Add(delta); }
 
-void GatewayMetrics::Ended(const Labels& labels, const RelayReport& report, TimePoint received, bool streaming) {
+void GatewayMetrics::Ended(Series& series, const RelayReport& report, TimePoint received, bool streaming) {
   const double seconds = Seconds(report.last_byte - received);
-  Of(duration_, labels).Observe(seconds);
-  Of(response_bytes_, labels).Observe(static_cast<double>(report.response_bytes));
+  series.duration->Observe(seconds);
+  series.response_bytes->Observe(static_cast<double>(report.response_bytes));
   if (report.first_byte) {
-    const auto base = Values(labels);
-    const std::array<std::string_view, 5> values = {base[0], base[1], base[2], base[3], streaming ? "true" : "false"};
-    ttft_.With(std::span<const std::string_view>(values)).Observe(Seconds(*report.first_byte - received));
+    observe::Histogram*& cell = series.ttft[streaming ? 1 : 0];
+    series.Of(cell, ttft_, {streaming ? "true" : "false"}).Observe(Seconds(*report.first_byte - received));
   }
   if (!report.usage) return;
-  Of(input_tokens_, labels).Observe(static_cast<double>(report.usage->prompt_tokens));
-  Of(cached_tokens_, labels).Observe(static_cast<double>(report.usage->cached_tokens));
+  series.Of(series.input_tokens, input_tokens_).Observe(static_cast<double>(report.usage->prompt_tokens));
+  series.Of(series.cached_tokens, cached_tokens_).Observe(static_cast<double>(report.usage->cached_tokens));
   const auto generated = static_cast<double>(report.usage->completion_tokens);
-  Of(output_tokens_, labels).Observe(generated);
-  if (generated > 0) Of(ntpot_, labels).Observe(seconds / generated);
+  series.Of(series.output_tokens, output_tokens_).Observe(generated);
+  if (generated > 0) series.Of(series.ntpot, ntpot_).Observe(seconds / generated);
   if (streaming && generated > 1 && report.first_byte) {
-    Of(tpot_, labels).Observe(Seconds(report.last_byte - *report.first_byte) / (generated - 1));
+    series.Of(series.tpot, tpot_).Observe(Seconds(report.last_byte - *report.first_byte) / (generated - 1));
   }
 }
 
-void GatewayMetrics::Failed(const Labels& labels, Code code) {
-  const auto base = Values(labels);
-  const std::array<std::string_view, 5> values = {base[0], base[1], base[2], base[3], ErrorCode(code)};
-  errors_.With(std::span<const std::string_view>(values)).Add();
+void GatewayMetrics::Failed(Series& series, Code code) {
+  errors_.With(std::span<const std::string_view>(series.Values({ErrorCode(code)}))).Add();
 }
 
 void GatewayMetrics::Retried(std::string_view reason) { retries_.With({reason}).Add(); }

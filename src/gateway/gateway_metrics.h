@@ -1,8 +1,10 @@
 // GatewayMetrics: the gateway's Prometheus series, under the names of llm-d's endpoint picker (`llm_d_epp_*`) where it
-// has them, else `sluice_gateway_*`. Thread rule: the loop's thread. Cost: a lookup by labels a request, none a chunk.
-// Limit: 1,000 model names and 1,000 tenants in a process's life, then "other", as upstream.
+// has them, else `sluice_gateway_*`. Thread rule: the loop's thread. Cost: two look-ups by text a request, none a
+// chunk. Limit: 1,000 model names and 1,000 tenants in a process's life, then "other", as upstream.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -17,23 +19,18 @@ namespace sluice::gateway {
 class GatewayMetrics {
  public:
   explicit GatewayMetrics(observe::Registry& registry);
+  ~GatewayMetrics();
 
-  // The label values of one request; its views live as long as the metrics.
-  struct Labels {
-    std::string_view model;
-    std::string_view target_model;
-    std::string_view fairness_id;
-    std::string priority;
-  };
-  Labels LabelsOf(std::string_view model, std::string_view target_model, std::string_view fairness_id, int priority);
+  // The series of one combination of labels, looked up once a request; lives as long as the metrics.
+  struct Series;
+  Series& SeriesOf(std::string_view model, std::string_view target_model, std::string_view fairness_id, int priority);
 
-  void Scheduled(const Labels& labels, uint64_t body_bytes, Duration decide, std::string_view endpoint_name,
-                 std::string_view ns, std::string_view port);
-  void NotScheduled(const Labels& labels, Duration decide);
-  observe::Histogram& InterToken(const Labels& labels);
-  void Running(const Labels& labels, int delta);
-  void Ended(const Labels& labels, const RelayReport& report, TimePoint received, bool streaming);
-  void Failed(const Labels& labels, Code code);
+  void Scheduled(Series& series, uint64_t body_bytes, Duration decide, const model::Endpoint& endpoint);
+  void NotScheduled(Series& series, Duration decide);
+  void InterToken(Series& series, Duration since_previous);
+  void Running(Series& series, int delta);
+  void Ended(Series& series, const RelayReport& report, TimePoint received, bool streaming);
+  void Failed(Series& series, Code code);
   void Retried(std::string_view reason);
   void Pool(std::string_view pool, const model::PoolView& view, TimePoint now);
   void ForgetEndpoint(std::string_view pool, std::string_view endpoint);
@@ -44,6 +41,8 @@ class GatewayMetrics {
 
   std::set<std::string, std::less<>> models_;
   std::set<std::string, std::less<>> tenants_;
+  std::map<std::string, std::unique_ptr<Series>, std::less<>> series_;  // by joined labels
+  std::string key_;                                                     // scratch
   observe::Family<observe::Counter>& requests_;
   observe::Family<observe::Counter>& errors_;
   observe::Family<observe::Histogram>& duration_;
@@ -62,7 +61,7 @@ class GatewayMetrics {
   observe::Family<observe::Gauge>& average_running_;
   observe::Family<observe::Gauge>& ready_;
   observe::Family<observe::Gauge>& endpoint_queue_;
-  observe::Family<observe::Histogram>& decide_;
+  observe::Histogram& decide_;
   observe::Family<observe::Counter>& attempts_;
   observe::Family<observe::Counter>& poll_errors_;
   observe::Family<observe::Counter>& retries_;

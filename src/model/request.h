@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "model/endpoint.h"
 
 namespace sluice::model {
@@ -32,18 +33,18 @@ struct Request {
   std::string objective;                     // name of the InferenceObjective; empty: none
   std::string fairness_id = "default-flow";  // tenant
   std::string cache_salt;
-  std::optional<uint32_t> output_tokens_max;                 // max_tokens and its relatives
-  std::vector<std::pair<std::string, std::string>> headers;  // lower-case names; those that plugins may ask for
+  std::optional<uint32_t> output_tokens_max;                           // max_tokens and its relatives
+  std::vector<std::pair<std::string_view, std::string_view>> headers;  // views into the request's head
 
   // Where the caller limits the choice. `subset`: only endpoints with one of these addresses (the port is ignored, as
   // in the endpoint picker protocol); absent: all; empty: none. `excluded`: tried already, in this request.
   std::optional<std::vector<std::string>> subset;
   std::vector<EndpointId> excluded;
 
-  // The header's last value, or empty.
-  std::string_view Header(std::string_view lower_case_name) const {
+  // The header's last value, or empty. Names are compared without case.
+  std::string_view Header(std::string_view name) const {
     for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
-      if (it->first == lower_case_name) return it->second;
+      if (EqualsIgnoreCase(it->first, name)) return it->second;
     }
     return {};
   }

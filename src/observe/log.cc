@@ -1,15 +1,17 @@
 #include "observe/log.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <ctime>
 #include <map>
 #include <memory>
+#include <mutex>
 
 #include "base/text.h"
 
@@ -18,16 +20,25 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kLevelNames = {"trace", "debug", "info", "warn", "error", "off"};
 
+// spdlog's own standard-error sink flushes each line; this one leaves that to the level and to FlushLog().
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    std::fwrite(message.payload.data(), 1, message.payload.size(), stderr);
+    std::fputc('\n', stderr);
+  }
+  void flush_() override { std::fflush(stderr); }
+};
+
 // Written once by Configure(), before other threads log.
 struct State {
   std::atomic<Level> level{Level::kInfo};
   Format format = Format::kText;
   std::map<std::string, Level, std::less<>> by_module;
   std::shared_ptr<spdlog::logger> logger = [] {
-    auto made = std::make_shared<spdlog::logger>("sluice", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    made->set_pattern("%v");
+    auto made = std::make_shared<spdlog::logger>("sluice", std::make_shared<StderrSink>());
     made->set_level(spdlog::level::trace);
-    made->flush_on(spdlog::level::trace);
+    made->flush_on(spdlog::level::warn);
     return made;
   }();
 };
@@ -168,8 +179,16 @@ void Log(Level level, std::string_view module, std::string_view words, std::init
       AppendValue(line, field.value, false);
     }
   }
-  state.logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+  const spdlog::string_view_t text(line.data(), line.size());
+  state.logger->log(level >= Level::kWarn ? spdlog::level::warn : spdlog::level::info, text);
 }
+
+void SetLogBuffered(bool on) {
+  TheState().logger->flush();
+  std::setvbuf(stderr, nullptr, on ? _IOFBF : _IONBF, size_t{64} << 10);
+}
+
+void FlushLog() { std::fflush(stderr); }
 
 bool Every::Due() {
   const int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();

@@ -60,6 +60,12 @@ Result<Level> ParseLevel(std::string_view name);
 bool Enabled(Level level, std::string_view module);
 void Log(Level level, std::string_view module, std::string_view words, std::initializer_list<Field> fields = {});
 
+// With buffering on, lines below kWarn are kept until FlushLog() (or until 64 KiB are there), so that a loop writes
+// once for all it did between two waits instead of once a line. Lines of kWarn and above are written at once, with what
+// is kept.
+void SetLogBuffered(bool on);
+void FlushLog();
+
 // True at most once per `seconds` for each call site's state; for lines that a stranger can cause many times a second.
 class Every {
  public:

@@ -4,43 +4,41 @@
 
 namespace sluice::schedule {
 
-void ReceiptRing::DropOldest() {
-  const model::Receipt& oldest = receipts_.front();
-  bytes_ -= oldest.ByteSize();
-  const auto at = sequence_of_.find(oldest.request_id);
-  if (at != sequence_of_.end() && at->second == dropped_) sequence_of_.erase(at);
-  receipts_.pop_front();
-  ++dropped_;
-}
+void ReceiptRing::ForgetOldest() { bytes_ -= At(oldest_++).bytes; }
 
-void ReceiptRing::Push(model::Receipt receipt) {
+uint64_t ReceiptRing::Push(const model::Receipt& receipt) {
   const size_t bytes = receipt.ByteSize();
-  if (bytes > options_.bytes_max || options_.count_max == 0) return;
-  while (!receipts_.empty() && (receipts_.size() >= options_.count_max || bytes_ + bytes > options_.bytes_max)) {
-    DropOldest();
+  if (bytes > options_.bytes_max || options_.count_max == 0) return kNotKept;
+  if (size() == options_.count_max) ForgetOldest();
+  while (size() > 0 && bytes_ + bytes > options_.bytes_max) {
+    At(oldest_).receipt = model::Receipt{};  // gives its memory back: bytes, not count, are short
+    ForgetOldest();
   }
-  sequence_of_[receipt.request_id] = dropped_ + receipts_.size();
-  receipts_.push_back(std::move(receipt));
-  bytes_ += receipts_.back().ByteSize();
+  const uint64_t sequence = next_++;
+  const size_t index = sequence % options_.count_max;
+  if (index >= slots_.size()) slots_.resize(index + 1);
+  slots_[index].receipt = receipt;
+  slots_[index].bytes = bytes;
+  bytes_ += bytes;
+  return sequence;
 }
 
-model::Receipt* ReceiptRing::FindMutable(std::string_view request_id) {
-  const auto at = sequence_of_.find(std::string(request_id));
-  return at == sequence_of_.end() ? nullptr : &receipts_[at->second - dropped_];
+bool ReceiptRing::Observe(uint64_t sequence, model::Observed observed) {
+  if (sequence < oldest_ || sequence >= next_) return false;
+  Slot& slot = At(sequence);
+  slot.receipt.observed = std::move(observed);
+  bytes_ -= slot.bytes;
+  slot.bytes = slot.receipt.ByteSize();
+  bytes_ += slot.bytes;
+  while (bytes_ > options_.bytes_max && size() > 0) ForgetOldest();
+  return true;
 }
 
 const model::Receipt* ReceiptRing::Find(std::string_view request_id) const {
-  return const_cast<ReceiptRing*>(this)->FindMutable(request_id);
-}
-
-bool ReceiptRing::Observe(std::string_view request_id, model::Observed observed) {
-  model::Receipt* receipt = FindMutable(request_id);
-  if (receipt == nullptr) return false;
-  bytes_ -= receipt->ByteSize();
-  receipt->observed = std::move(observed);
-  bytes_ += receipt->ByteSize();
-  while (bytes_ > options_.bytes_max) DropOldest();
-  return true;
+  for (uint64_t sequence = next_; sequence-- > oldest_;) {
+    if (At(sequence).receipt.request_id == request_id) return &At(sequence).receipt;
+  }
+  return nullptr;
 }
 
 }  // namespace sluice::schedule

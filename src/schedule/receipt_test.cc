@@ -166,9 +166,10 @@ TEST(ReceiptRing, TheLaterOfEqualIdsIsFoundAndOutlivesTheEarlier) {
 
 TEST(ReceiptRing, ObservationsAreAdded) {
   ReceiptRing ring({.count_max = 2, .bytes_max = 1 << 20});
-  ring.Push(Named("a"));
-  EXPECT_TRUE(ring.Observe("a", {.served_by = "default/x", .http_status = 200, .ttft_ms = 3, .cached_tokens = 64}));
-  EXPECT_FALSE(ring.Observe("gone", {}));
+  const uint64_t a = ring.Push(Named("a"));
+  EXPECT_TRUE(ring.Observe(a, {.served_by = "default/x", .http_status = 200, .ttft_ms = 3, .cached_tokens = 64}));
+  EXPECT_FALSE(ring.Observe(ReceiptRing::kNotKept, {}));
+  EXPECT_FALSE(ring.Observe(a + 1, {})) << "not pushed yet";
   const json receipt = json::parse(ReceiptJson(*ring.Find("a")));
   EXPECT_EQ(receipt["observed"]["cached_tokens"], 64);
   EXPECT_TRUE(receipt["observed"]["e2e_ms"].is_null());
