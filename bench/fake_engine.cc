@@ -27,6 +27,10 @@ constexpr std::string_view kMetrics =
 constexpr std::string_view kAnswer =
     R"({"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"fake","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":100,"total_tokens":101,"completion_tokens":1}})";
 
+constexpr std::string_view kStreamEnd =
+    R"(data: {"id":"chatcmpl-98b12238bad99d1e","object":"chat.completion.chunk","created":1795273246,"model":"fake","choices":[{"index":0,"delta":{},"finish_reason":"length"}],"usage":{"prompt_tokens":100,"total_tokens":200,"completion_tokens":100}})"
+    "\n\ndata: [DONE]\n\n";
+
 runtime::Task<> Handle(net::ServerExchange& exchange) {
   const std::string_view path = exchange.head().path();
   const std::array<net::Header, 1> json = {net::Header{"content-type", "application/json"}};
@@ -61,7 +65,7 @@ runtime::Task<> Handle(net::ServerExchange& exchange) {
       co_await runtime::AnyOf(timer);
     }
   }
-  if (!exchange.client_gone()) exchange.Write("data: [DONE]\n\n", /*last=*/true);
+  if (!exchange.client_gone()) exchange.Write(kStreamEnd, /*last=*/true);
   if (exchange.blocked()) co_await exchange.Flush();
 }
 

@@ -8,7 +8,7 @@ from suite.machine import BUILD, SLUICE, bench, cpu_seconds, free_port, memory_m
 
 ROUNDS = 5
 SECONDS = 3
-CHAT = {"model": "fake", "messages": [{"role": "system", "content": "You are a helpful assistant. " * 8},
+CHAT = {"model": "fake", "messages": [{"role": "system", "content": "NUMBER You are a helpful assistant. " + "Be brief. " * 20},
                                       {"role": "user", "content": "hello world, how are you"}]}
 RANDOM = """apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig

@@ -102,9 +102,12 @@ def bench(url, *flags):
 
 
 def wrk(url, body, seconds, connections):
-    """Requests done by wrk, which counts a streamed answer as one; fails when any was not 2xx."""
+    """Requests done by wrk, which counts a streamed answer as one, and latency quantiles; fails when any was not 2xx. Every
+    request has another number where the body says NUMBER, so that no two prompts are the same."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method='POST'\nwrk.body='{json.dumps(body)}'\nwrk.headers['content-type']='application/json'\n")
+        before, after = json.dumps(body).split("NUMBER")
+        script.write("wrk.method='POST'\nwrk.headers['content-type']='application/json'\nlocal n=0\n"
+                     f"request=function() n=n+1; return wrk.format(nil,nil,nil,'{before}'..n..'{after}') end\n")
         script.flush()
         text = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "60", "--latency", "-s", script.name,
                                url], capture_output=True, text=True, check=True).stdout

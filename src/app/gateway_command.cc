@@ -66,6 +66,14 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   return options;
 }
 
+// Two lines a request would cost as much as relaying it; written together they cost a tenth.
+runtime::Task<> FlushLogOften(runtime::Loop* loop) {
+  for (;;) {
+    co_await runtime::SleepFor(*loop, std::chrono::milliseconds(100));
+    observe::FlushLog();
+  }
+}
+
 runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, gateway::Gateway* gateway) {
   co_await signals->Next();
   observe::Log(observe::Level::kInfo, "gateway", "draining");
@@ -88,7 +96,7 @@ Result<int> Run(const Flags& flags) {
   runtime::TaskScope scope(loop);
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
   observe::SetLogBuffered(true);
-  loop.SetAfterBatch([] { observe::FlushLog(); });
+  scope.Spawn(FlushLogOften(&loop));
   loop.Run();
   observe::SetLogBuffered(false);
   return 0;

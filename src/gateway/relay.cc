@@ -13,8 +13,6 @@ using runtime::Task;
 
 namespace {
 
-constexpr size_t kPartsMax = 12;  // of one ServerExchange::Write
-
 // Starts the client's answer from the endpoint's head.
 void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added) {
   std::vector<net::Header> headers;
@@ -30,15 +28,6 @@ void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, st
   }
   headers.insert(headers.end(), added.begin(), added.end());
   exchange.Start(head.status, headers, head.content_length);
-}
-
-// Writes all pieces of one wake-up; `last` ends the answer.
-void WritePieces(net::ServerExchange& exchange, std::span<const std::string_view> pieces, bool last) {
-  while (pieces.size() > kPartsMax) {
-    exchange.Write(pieces.first(kPartsMax));
-    pieces = pieces.subspan(kPartsMax);
-  }
-  if (!pieces.empty() || last) exchange.Write(pieces, last);
 }
 
 // The answer cannot be completed. A stream gets an error event, as an engine that dies sends one; anything else is cut.
@@ -119,12 +108,10 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           }
           previous = now;
           ++report.pieces;
-          for (const std::string_view piece : step.body) {
-            report.response_bytes += piece.size();
-            tail.Append(piece);
-          }
+          report.response_bytes += step.body.size();
+          tail.Append(step.body);
         }
-        if (exchange.started()) WritePieces(exchange, step.body, call->done());
+        if (exchange.started() && (!step.body.empty() || call->done())) exchange.Write(step.body, call->done());
         if (exchange.blocked()) co_await exchange.Flush();
         if (exchange.client_gone()) {
           report.outcome = RelayOutcome::kClientLeft;

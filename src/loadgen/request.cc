@@ -64,12 +64,10 @@ bool Reading::Take(ClientCall& call, AnswerReader& answer) {
     return false;
   }
   const bool good = call.head_done() && call.head().status == 200;
-  for (const std::string_view piece : step.body) {
-    if (good) {
-      if (!answer.Feed(piece, SinceStart())) return false;
-    } else {
-      error_body.append(piece.substr(0, kErrorBodyMax - error_body.size()));
-    }
+  if (good && !step.body.empty()) {
+    if (!answer.Feed(step.body, SinceStart())) return false;
+  } else {
+    error_body.append(step.body.substr(0, kErrorBodyMax - error_body.size()));
   }
   if (!call.done()) return true;
   if (const auto served = call.head().headers.Get(kServedHeader)) sample.endpoint = served->substr(0, kServedMax);

@@ -1,6 +1,7 @@
 #include "net/http_client.h"
 
 #include <array>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -65,6 +66,21 @@ const MessageHead& ClientCall::head() const { return connection_->parser.head();
 bool ClientCall::reused() const { return connection_->reused; }
 bool ClientCall::received_nothing() const { return connection_->received_nothing; }
 
+namespace {
+// Moves the pieces, which lie in one writable buffer in ascending order, together. Events that arrived together are
+// thereby one send to the client instead of several.
+std::string_view Join(std::span<const std::string_view> pieces) {
+  if (pieces.empty()) return {};
+  char* const begin = const_cast<char*>(pieces.front().data());
+  size_t size = pieces.front().size();
+  for (const std::string_view piece : pieces.subspan(1)) {
+    std::memmove(begin + size, piece.data(), piece.size());
+    size += piece.size();
+  }
+  return {begin, size};
+}
+}  // namespace
+
 ClientCall::Step ClientCall::Receive() {
   ClientConnection& c = *connection_;
   c.pieces.clear();
@@ -94,7 +110,7 @@ ClientCall::Step ClientCall::Receive() {
     }
     if (bytes.empty() && !(c.parser.head_done() && *used > 0)) break;
   }
-  return {c.pieces, std::nullopt};
+  return {Join(c.pieces), std::nullopt};
 }
 
 HttpClient::HttpClient(runtime::Loop& loop, Options options) : loop_(loop), options_(options) {}
@@ -228,13 +244,11 @@ Task<Result<FetchResponse>> HttpClient::FetchOnce(const ClientRequest& request, 
       *stale = call->reused() && call->received_nothing();
       co_return tl::unexpected(*step.error);
     }
-    for (const std::string_view piece : step.body) {
-      if (response.body.size() + piece.size() > body_bytes_max) {
-        co_return Fail(Code::kBadGateway, request.address.ToString() + " answered with more than " +
-                                              std::to_string(body_bytes_max) + " bytes");
-      }
-      response.body.append(piece);
+    if (response.body.size() + step.body.size() > body_bytes_max) {
+      co_return Fail(Code::kBadGateway, request.address.ToString() + " answered with more than " +
+                                            std::to_string(body_bytes_max) + " bytes");
     }
+    response.body.append(step.body);
   }
   response.status = call->head().status;
   response.headers = call->head().headers;

@@ -42,9 +42,9 @@ class ClientCall {
   ClientCall& operator=(ClientCall&&) noexcept;
   ~ClientCall();
 
-  // What one recv brought. `body` are views into the loop's scratch: use them before the next wait.
+  // What one recv brought, without framing. `body` is a view into the loop's scratch: use it before the next wait.
   struct Step {
-    std::span<const std::string_view> body;
+    std::string_view body;
     std::optional<Error> error;  // the connection broke or sent something that is not HTTP; the call is over
   };
   runtime::Source& Readable();

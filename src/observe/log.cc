@@ -185,7 +185,8 @@ void Log(Level level, std::string_view module, std::string_view words, std::init
 
 void SetLogBuffered(bool on) {
   TheState().logger->flush();
-  std::setvbuf(stderr, nullptr, on ? _IOFBF : _IONBF, size_t{64} << 10);
+  static std::array<char, size_t{64} << 10> buffer;  // glibc ignores the size when it allocates the buffer itself
+  std::setvbuf(stderr, on ? buffer.data() : nullptr, on ? _IOFBF : _IONBF, on ? buffer.size() : 0);
 }
 
 void FlushLog() { std::fflush(stderr); }

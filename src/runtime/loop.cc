@@ -155,7 +155,6 @@ void Loop::RunOnce(bool may_sleep) {
   if (!timers_.empty()) FireTimers();
   RunReady();
   retired_.clear();
-  if (after_batch_) after_batch_();
 }
 
 void Loop::RunReady() {

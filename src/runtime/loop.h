@@ -60,9 +60,6 @@ class Loop {
   void Resume() { stop_ = false; }  // after Stop(): Run() may be called again
   bool stopping() const { return stop_; }
 
-  // `hook` runs after each batch of events, before the loop looks for more; for what is written once a batch.
-  void SetAfterBatch(std::function<void()> hook) { after_batch_ = std::move(hook); }
-
   // Time at the start of this batch; cheap.
   TimePoint Now() const { return now_; }
   double UnixSeconds() const { return clock_->UnixSeconds(); }
@@ -107,7 +104,6 @@ class Loop {
   std::vector<Timer*> timers_;
   std::vector<std::unique_ptr<Descriptor>> retired_;  // closed during this batch; freed after it
   std::unique_ptr<char[]> scratch_;
-  std::function<void()> after_batch_;
   std::mutex post_mutex_;
   std::vector<std::function<void()>> posted_;
   std::atomic<bool> stop_{false};
