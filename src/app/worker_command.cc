@@ -33,6 +33,10 @@ struct Flags {
   double drain_seconds = 30;
   worker::LlamaOptions llama;
   worker::WorkerOptions http;
+  std::vector<CLI::Option*> not_for_echo;  // options that the engine without a model cannot honour
+  CLI::Option* max_num_seqs = nullptr;
+  CLI::Option* waiting_max = nullptr;
+  CLI::Option* echo_delay = nullptr;
 };
 
 // A Jinja template: a file's contents when `text` names a file, else `text` itself, as vLLM takes it.
@@ -68,6 +72,14 @@ Status Complete(Flags& flags) {
     if (!text) return tl::unexpected(text.error());
     flags.llama.chat_template = std::move(*text);
   }
+  if (flags.engine != "echo" && flags.echo_delay->count() > 0) {
+    return Fail(Code::kInvalidArgument, "--echo-delay-ms has a meaning with --engine echo only; leave it out");
+  }
+  for (const CLI::Option* option : flags.not_for_echo) {
+    if (flags.engine == "echo" && option->count() > 0) {
+      return Fail(Code::kInvalidArgument, option->get_name() + " has no meaning with --engine echo; leave it out");
+    }
+  }
   auto loras = ReadLoras(flags.lora_modules);
   if (!loras) return tl::unexpected(loras.error());
   flags.llama.loras = std::move(*loras);
@@ -97,6 +109,12 @@ Result<std::unique_ptr<worker::Engine>> OpenEngine(const Flags& flags, worker::E
     worker::EchoOptions echo;
     if (!flags.names.empty()) echo.served_name = flags.names.front();
     if (flags.llama.max_model_len > 0) echo.max_model_len = flags.llama.max_model_len;
+    // The echo engine's own defaults are wider than a model's: it stands for engines of any size.
+    if (flags.max_num_seqs->count() > 0) echo.max_num_seqs = flags.llama.max_num_seqs;
+    if (flags.waiting_max->count() > 0) echo.waiting_max = flags.llama.waiting_max;
+    if (flags.llama.num_blocks > 0) echo.num_blocks = flags.llama.num_blocks;
+    echo.block_size = flags.llama.block_size;
+    echo.loras = flags.llama.loras;
     echo.token_delay = FromSeconds(flags.echo_delay_ms / 1e3);
     echo.observer = observer;
     return std::unique_ptr<worker::Engine>(std::make_unique<worker::EchoEngine>(echo));
@@ -130,18 +148,20 @@ void AddEngineOptions(CLI::App& command, Flags& flags) {
       .add_option("--engine", flags.engine, "llama (a GGUF model) or echo (no model: repeats the prompt, for tests)")
       ->check(CLI::IsMember({"llama", "echo"}))
       ->capture_default_str();
-  command.add_option("--model", flags.model, "GGUF file");
+  const auto not_for_echo = [&flags](CLI::Option* option) { flags.not_for_echo.push_back(option); };
+  not_for_echo(command.add_option("--model", flags.model, "GGUF file"));
   command.add_option("--served-model-name", flags.names,
                      "names under which the model is asked for (default: the file's)");
   command.add_option("--max-model-len", llama.max_model_len, "longest prompt + answer in tokens; 0: the model's own")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--max-num-seqs", llama.max_num_seqs, "requests computed at a time")
-      ->check(CLI::Range(1, 128))
-      ->capture_default_str();
-  command.add_option("--max-num-batched-tokens", llama.max_num_batched_tokens, "tokens computed in one step")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str();
+  flags.max_num_seqs = command.add_option("--max-num-seqs", llama.max_num_seqs, "requests computed at a time")
+                           ->check(CLI::Range(1, 128))
+                           ->capture_default_str();
+  not_for_echo(
+      command.add_option("--max-num-batched-tokens", llama.max_num_batched_tokens, "tokens computed in one step")
+          ->check(CLI::Range(1, 65536))
+          ->capture_default_str());
   command.add_option("--block-size", llama.block_size, "tokens a KV block")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -150,26 +170,28 @@ void AddEngineOptions(CLI::App& command, Flags& flags) {
                   "KV blocks; 0: room for 16,384 tokens or --max-model-len")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--threads", llama.threads, "computing threads; 0: half of the machine's")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      .add_option("--max-waiting-requests", llama.waiting_max, "requests that may wait; beyond it the answer is 429")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_flag("--enable-prefix-caching", flags.prefix_caching,
-                   "reuse the KV of equal prompt beginnings (the default)");
-  command.add_flag("--no-enable-prefix-caching", flags.no_prefix_caching, "compute every prompt anew");
-  command.add_option("--prefix-caching-hash-algo", flags.hash_algorithm, "sha256_cbor or xxhash_cbor")
-      ->capture_default_str();
-  command.add_option("--kv-events-config", flags.kv_events_config,
-                     R"(vLLM's JSON: {"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:5557",…})");
-  command.add_option("--chat-template", flags.chat_template,
-                     "Jinja template: a file or the text itself (default: the model's)");
+  not_for_echo(command.add_option("--threads", llama.threads, "computing threads; 0: half of the machine's")
+                   ->check(CLI::NonNegativeNumber)
+                   ->capture_default_str());
+  flags.waiting_max = command
+                          .add_option("--max-waiting-requests", llama.waiting_max,
+                                      "requests that may wait; beyond it the answer is 429")
+                          ->check(CLI::NonNegativeNumber)
+                          ->capture_default_str();
+  not_for_echo(command.add_flag("--enable-prefix-caching", flags.prefix_caching,
+                                "reuse the KV of equal prompt beginnings (the default)"));
+  not_for_echo(command.add_flag("--no-enable-prefix-caching", flags.no_prefix_caching, "compute every prompt anew"));
+  not_for_echo(command.add_option("--prefix-caching-hash-algo", flags.hash_algorithm, "sha256_cbor or xxhash_cbor")
+                   ->capture_default_str());
+  not_for_echo(command.add_option(
+      "--kv-events-config", flags.kv_events_config,
+      R"(vLLM's JSON: {"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:5557",…})"));
+  not_for_echo(command.add_option("--chat-template", flags.chat_template,
+                                  "Jinja template: a file or the text itself (default: the model's)"));
   command.add_option("--lora-modules", flags.lora_modules, "adapters as NAME=PATH, asked for by name");
-  command.add_option("--echo-delay-ms", flags.echo_delay_ms, "--engine echo: time between tokens")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  flags.echo_delay = command.add_option("--echo-delay-ms", flags.echo_delay_ms, "--engine echo: time between tokens")
+                         ->check(CLI::NonNegativeNumber)
+                         ->capture_default_str();
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ import subprocess
 
 from support import tree
 
-BINARY = tree.BUILD / "bin" / "sluice"
+BINARY = tree.PROGRAM
 START_TIMEOUT_S = 120
 
 

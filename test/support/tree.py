@@ -7,6 +7,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", ROOT / "build" / "release"))
+PROGRAM = pathlib.Path(os.environ.get("SLUICE_BIN", BUILD / "bin" / "sluice"))
 
 
 @functools.cache

@@ -1,0 +1,108 @@
+"""Requests to a server under test, one or many at a time, with what came of each; and bytes that no client would send."""
+import concurrent.futures
+import dataclasses
+import json
+import socket
+import time
+
+import httpx
+
+TIMEOUT_S = 60
+
+
+@dataclasses.dataclass
+class Outcome:
+    began: float
+    ended: float = 0.0
+    status: int = 0
+    endpoint: str = ""  # who answered, as the gateway says
+    text: str = ""
+    done: bool = False  # a stream came to its [DONE], a plain answer was whole
+    error: str = ""     # an error event, an error body, or a cut connection
+
+    @property
+    def ok(self):
+        return self.status == 200 and self.done and not self.error
+
+
+def completion(words, stream=False, **more):
+    return {"model": "echo", "prompt": words, "stream": stream, **more}
+
+
+def ask(client, url, body):
+    """POSTs to /v1/completions. A broken connection is an outcome too; only a hang raises (httpx.TimeoutException)."""
+    outcome = Outcome(began=time.monotonic())
+    try:
+        with client.stream("POST", url + "/v1/completions", json=body) as answer:
+            outcome.status = answer.status_code
+            outcome.endpoint = answer.headers.get("x-gateway-destination-endpoint-served", "")
+            if answer.headers["content-type"].startswith("text/event-stream"):
+                for line in answer.iter_lines():
+                    _read_event(line, outcome)
+            else:
+                _read_plain(answer.read(), outcome)
+    except (httpx.NetworkError, httpx.ProtocolError) as error:
+        outcome.error = f"{type(error).__name__}: {error}"
+    outcome.ended = time.monotonic()
+    return outcome
+
+
+def _read_event(line, outcome):
+    if line == "data: [DONE]":
+        outcome.done = True
+    elif line.startswith("data: "):
+        event = json.loads(line.removeprefix("data: "))
+        if "error" in event:
+            outcome.error = event["error"]["message"]
+        else:
+            outcome.text += "".join(choice["text"] for choice in event["choices"])
+
+
+def _read_plain(body, outcome):
+    answer = json.loads(body)
+    outcome.done = True
+    if "error" in answer:
+        outcome.error = answer["error"]["message"]
+    else:
+        outcome.text = answer["choices"][0]["text"]
+
+
+def many(url, bodies, at_once, on_done=lambda n: None):
+    """Sends all bodies, `at_once` at a time; their outcomes. `on_done(n)` hears of each end, in a sender's thread."""
+    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+    outcomes = []
+    with httpx.Client(timeout=TIMEOUT_S, limits=limits) as client, \
+            concurrent.futures.ThreadPoolExecutor(max_workers=at_once) as pool:
+        for future in concurrent.futures.as_completed([pool.submit(ask, client, url, body) for body in bodies]):
+            outcomes.append(future.result())
+            on_done(len(outcomes))
+    return outcomes
+
+
+def connect(server):
+    return socket.create_connection((server.host, server.port), timeout=TIMEOUT_S)
+
+
+def request_bytes(body, path="/v1/completions"):
+    text = json.dumps(body).encode()
+    return (f"POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(text)}\r\n\r\n").encode() + text
+
+
+def until_close(link):
+    """What comes until the other side closes. A reset after some bytes is a close too."""
+    data = b""
+    try:
+        while piece := link.recv(65536):
+            data += piece
+    except ConnectionResetError:
+        assert data, "reset without an answer"
+    return data
+
+
+def send_raw(server, data):
+    """Status and body of the answer to these bytes; the server must close after it."""
+    with connect(server) as link:
+        link.sendall(data)
+        head, _, body = until_close(link).partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), body.decode()
