@@ -238,16 +238,6 @@ Result<std::vector<ServiceSpec>> ReadManifest(std::string_view text, std::string
   return services;
 }
 
-Result<std::string> LocalModelPath(const ServiceSpec& service) {
-  constexpr std::string_view kFile = "file://";
-  if (service.model_uri.starts_with(kFile)) return service.model_uri.substr(kFile.size());
-  const std::string scheme = service.model_uri.substr(0, service.model_uri.find("://"));
-  return Fail(Code::kInvalidArgument,
-              "service '" + service.name + "': spec.model.uri '" + service.model_uri + "': fetching from " + scheme +
-                  ":// " + std::string(kNotHere) + "; fetch the model as a GGUF file and write file://PATH",
-              "spec.model.uri");
-}
-
 std::string_view DefaultManifest() {
   return R"(# The packaged model, twice, behind one gateway that prefers the replica that holds the prompt's beginning.
 # The same resource that KServe takes on a cluster.

@@ -28,7 +28,7 @@ struct EnvVar {
 struct ServiceSpec {
   std::string name;
   std::string name_space;  // "default" when the manifest names none
-  std::string model_uri;   // as written; LocalModelPath() for the file
+  std::string model_uri;   // as written; FindModelFile() (model_file.h) finds the file
   std::string model_name;  // what requests name; metadata.name when the manifest has none
   int64_t replicas = 1;
   std::vector<std::string> worker_args;  // for `sluice worker`, in order: VLLM_ADDITIONAL_ARGS, then args
@@ -41,9 +41,6 @@ struct ServiceSpec {
 
 // All services of `text`, in order; at least one. `what` (a file's name) begins the error message.
 Result<std::vector<ServiceSpec>> ReadManifest(std::string_view text, std::string_view what);
-
-// The file that model_uri names. Only file://PATH is on this machine; another scheme is an error that says so.
-Result<std::string> LocalModelPath(const ServiceSpec& service);
 
 // What `sluice up` runs without -f and `sluice up --print-manifest` prints: the packaged model, twice, with
 // prefix-aware routing. Reads back without notices.

@@ -41,7 +41,7 @@ TEST(Manifest, TheDefaultReadsWithoutNotices) {
   EXPECT_EQ(s.name, "smollm2");
   EXPECT_EQ(s.name_space, "default");
   EXPECT_EQ(s.model_name, "HuggingFaceTB/SmolLM2-135M-Instruct");
-  EXPECT_EQ(*LocalModelPath(s), "SmolLM2-135M-Instruct.Q4_1.gguf");
+  EXPECT_EQ(s.model_uri, "file://SmolLM2-135M-Instruct.Q4_1.gguf");
   EXPECT_EQ(s.replicas, 2);
   EXPECT_THAT(s.notices, IsEmpty());
   EXPECT_THAT(s.worker_args, IsEmpty());
@@ -158,9 +158,6 @@ cpu:
   EXPECT_THAT(s.notices, SizeIs(22)) << "an empty gateway is the default and needs no notice";
   EXPECT_THAT(s.notices, testing::Contains(HasSubstr("spec.prefill: is not carried out by `sluice up` on one machine; "
                                                      "each worker does both prefill and decode")));
-  const auto path = LocalModelPath(s);
-  ASSERT_FALSE(path.has_value());
-  EXPECT_THAT(path.error().message, HasSubstr("fetching from hf://"));
 }
 
 TEST(Manifest, V1Alpha1IsReadToo) {

@@ -281,6 +281,10 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     schedule::Decide(request, *view, (*pool)->state(), clock_, rng_, decision_);
     const Duration took = clock_.Now() - before;
     if (served.tries == 0 || decision_.ok()) LogScores(**pool, decision_);
+    if (!decision_.receipt.notes.empty() && note_log_.Due()) {
+      Log(Level::kWarn, kModule, "a decision was made without all of its data",
+          {{"request_id", request_id}, {"missing", decision_.receipt.notes.front()}});
+    }
     served.receipt = receipts_.Push(decision_.receipt);
     if (!decision_.ok()) {
       metrics_.NotScheduled(*served.series, took);

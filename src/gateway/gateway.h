@@ -17,6 +17,7 @@
 #include "gateway/inference_request.h"
 #include "gateway/serving_pool.h"
 #include "net/http_server.h"
+#include "observe/log.h"
 #include "observe/metrics.h"
 #include "schedule/receipt_ring.h"
 
@@ -74,7 +75,8 @@ class Gateway {
   codec::JsonReader reader_;
   std::vector<std::unique_ptr<ServingPool>> pools_;
   schedule::ReceiptRing receipts_;
-  model::Decision decision_;  // reused
+  model::Decision decision_;     // reused
+  observe::Every note_log_{10};  // of decisions without all their data
   net::HttpServer server_;
 };
 

@@ -1,4 +1,6 @@
 // The gateway's own GET routes: what it serves and in what state its endpoints are.
+#include <cmath>
+
 #include "codec/json/write.h"
 #include "gateway/gateway.h"
 
@@ -44,7 +46,7 @@ std::string Gateway::EndpointsBody() {
       json.Field("address", endpoint.host_port()).Field("in_rotation", view.in_rotation[row] != 0);
       json.Field("waiting", view.waiting[row])
           .Field("running", view.running[row])
-          .Field("kv_usage", view.kv_usage[row]);
+          .Field("kv_usage", std::round(view.kv_usage[row] * 1e4) / 1e4);
       json.Key("models").BeginArray();
       if (const auto* models = pool->ModelsOf(view.id(row))) {
         for (const auto& model : *models) json.String(model.id);

@@ -41,7 +41,7 @@ Task<> ReadSomeAndLeave(runtime::Loop* loop, net::HttpClient* client, ClientRequ
     while (call && out->empty() && !call->done()) {
       co_await runtime::AnyOf(call->Readable());
       const net::ClientCall::Step step = call->Receive();
-      for (const std::string_view piece : step.body) *out += piece;
+      *out += step.body;
       if (step.error) break;
     }
   }
