@@ -121,10 +121,13 @@ Status WriteAtomically(const std::string& file, std::string_view text) {
 }
 
 Result<std::string> ReadWhole(const std::string& file, size_t bytes_max) {
-  const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not by way of /dev/stdin, which cannot be opened when standard input is a socket (as under Node.js).
+  const bool standard_input = file == "-";
+  const std::string name = standard_input ? "standard input" : file;
+  const int fd = standard_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     return Fail(errno == ENOENT ? Code::kNotFound : Code::kInvalidArgument,
-                "cannot read " + file + ": " + std::strerror(errno));
+                "cannot read " + name + ": " + std::strerror(errno));
   }
   std::string text;
   char buffer[16384];
@@ -137,9 +140,9 @@ Result<std::string> ReadWhole(const std::string& file, size_t bytes_max) {
   }
   const int error = errno;
   close(fd);
-  if (n < 0) return Fail(Code::kInvalidArgument, "cannot read " + file + ": " + std::strerror(error));
+  if (n < 0) return Fail(Code::kInvalidArgument, "cannot read " + name + ": " + std::strerror(error));
   if (text.size() > bytes_max) {
-    return Fail(Code::kTooLarge, file + " is larger than " + std::to_string(bytes_max) + " bytes");
+    return Fail(Code::kTooLarge, name + " is larger than " + std::to_string(bytes_max) + " bytes");
   }
   return text;
 }

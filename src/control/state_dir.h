@@ -57,7 +57,7 @@ class StateLock {
 
 // Writes a new file of mode 0600 and puts it in the place of the old one in one step.
 Status WriteAtomically(const std::string& file, std::string_view text);
-// A whole file; kTooLarge beyond `bytes_max`.
+// A whole file, or standard input for "-"; kTooLarge beyond `bytes_max`.
 Result<std::string> ReadWhole(const std::string& file, size_t bytes_max);
 
 // Logs are bounded: at start the log of the run before becomes .1; later, one that has grown beyond `bytes_max` is

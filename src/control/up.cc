@@ -61,7 +61,7 @@ Result<std::vector<ServiceSpec>> ReadServices(const UpOptions& options, const st
   }
   if (options.manifest_file.empty()) return ReadManifest(DefaultManifest(), "the built-in manifest");
   const bool standard_input = options.manifest_file == "-";
-  const auto text = ReadWhole(standard_input ? "/dev/stdin" : options.manifest_file, kManifestBytesMax);
+  const auto text = ReadWhole(options.manifest_file, kManifestBytesMax);
   if (!text) return tl::unexpected(text.error());
   return ReadManifest(*text, standard_input ? "standard input" : options.manifest_file);
 }

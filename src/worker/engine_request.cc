@@ -106,8 +106,9 @@ Result<Grammar> ChatGrammar(const openai::ChatRequest& request) {
   }
   const auto choice =
       request.tool_choice == ToolChoice::kAuto ? tokenize::ToolChoice::kAuto : tokenize::ToolChoice::kRequired;
-  auto made =
-      tokenize::ToolCallGrammar(request.conversation.tools, choice, request.tool_name, request.parallel_tool_calls);
+  // Who names a tool wants that call; a small model given room for more repeats it until max_tokens cuts the last.
+  const bool several = request.parallel_tool_calls && request.tool_choice != ToolChoice::kNamed;
+  auto made = tokenize::ToolCallGrammar(request.conversation.tools, choice, request.tool_name, several);
   if (!made) return tl::unexpected<Error>(std::move(made.error()));
   return Grammar{std::move(made->grammar), made->lazy, std::move(made->triggers)};
 }

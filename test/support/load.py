@@ -106,3 +106,17 @@ def send_raw(server, data):
         link.sendall(data)
         head, _, body = until_close(link).partition(b"\r\n\r\n")
     return int(head.split(b" ")[1]), body.decode()
+
+
+def from_chunks(data):
+    """The body of a chunked answer, whose chunks must be whole."""
+    at, body = 0, bytearray()
+    while True:
+        end = data.index(b"\r\n", at)
+        size = int(data[at:end], 16)
+        at = end + 2 + size + 2
+        assert data[at - 2:at] == b"\r\n", "a chunk is cut"
+        if size == 0:
+            assert at == len(data), "bytes after the last chunk"
+            return bytes(body)
+        body += data[end + 2:at - 2]
