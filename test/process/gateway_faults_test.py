@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 import httpx
 import pytest
@@ -46,7 +47,7 @@ def test_a_worker_killed_under_load_takes_with_it_only_what_it_was_answering(run
 
     def kill(done):
         if done == 60:
-            killed_at.append(load.time.monotonic())
+            killed_at.append(time.monotonic())
             victim.kill()
 
     outcomes = load.many(gateway.url, numbered(200), 16, on_done=kill)
@@ -113,7 +114,8 @@ def test_sigterm_lets_a_stream_finish_and_ends_with_0(run):
 
 
 def endpoints_yaml(workers):
-    return "endpoints:\n" + "".join(f'- {{name: "w{w.port}", address: "{w.host}", port: "{w.port}"}}\n' for w in workers)
+    return "endpoints:\n" + "".join(f'- {{name: "w{w.port}", address: "{w.host}", port: "{w.port}"}}\n'
+                                    for w in workers)
 
 
 def test_traffic_follows_the_endpoints_file_without_a_lost_request(run, tmp_path):
