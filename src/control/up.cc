@@ -31,6 +31,7 @@ namespace {
 
 constexpr size_t kManifestBytesMax = size_t{1} << 20;
 constexpr Duration kScreenEvery = std::chrono::milliseconds(200);
+constexpr Duration kRotationMax = std::chrono::seconds(5);
 constexpr Duration kLogLookEvery = std::chrono::seconds(5);
 constexpr const char* kUpLog = "up";
 
@@ -137,6 +138,7 @@ class Up {
   static Task<> WatchSignals(Up* self);
   static Task<> WatchLogs(Up* self);
   Task<bool> WaitForStart();
+  Task<> WaitForRotation();
   void OnChange(const ProcessStatus& status);
   void SetPhase(std::string phase);
   void WriteStatus();
@@ -221,8 +223,22 @@ Task<bool> Up::WaitForStart() {
   }
 }
 
+// Workers that were not there when the gateway first asked are out of its rotation for a moment. Waits until it sends
+// requests to all of them, at most kRotationMax: then `up` reports what `get` shows.
+Task<> Up::WaitForRotation() {
+  net::HttpClient client(loop_, {});
+  const TimePoint give_up = loop_.Now() + kRotationMax;
+  while (loop_.Now() < give_up && !stop_.ready()) {
+    const auto answer =
+        co_await client.Fetch({.address = prepared_.listen, .target = "/ready?endpoints=all"}, kScreenEvery, 4096);
+    if (answer && answer->status == 200) co_return;
+    co_await runtime::SleepFor(loop_, std::chrono::milliseconds(20));
+  }
+}
+
 Task<> Up::Main(Up* self) {
   const bool ready = co_await self->WaitForStart();
+  if (ready) co_await self->WaitForRotation();
   self->starting_ = false;
   self->screen_.EndProgress();
   if (ready) {

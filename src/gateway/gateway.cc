@@ -158,7 +158,7 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
   } else if ((path == "/health" || path == "/ping" || path == "/healthz") && get) {
     body = "{}";
   } else if ((path == "/ready" || path == "/readyz") && get) {
-    const bool ready = Ready();
+    const bool ready = Ready(exchange.head().query() == "endpoints=all");
     status = ready ? 200 : 503;
     body = ready ? R"({"ready":true})" : R"({"ready":false})";
   } else if (path == "/version" && get) {

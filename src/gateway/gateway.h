@@ -63,7 +63,7 @@ class Gateway {
   // GET routes (routes.cc).
   std::string ModelsBody();
   std::string EndpointsBody();
-  bool Ready();
+  bool Ready(bool all_endpoints);
 
   runtime::Loop& loop_;
   GatewayOptions options_;

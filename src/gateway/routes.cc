@@ -22,10 +22,10 @@ std::string Gateway::ModelsBody() {
   return body;
 }
 
-bool Gateway::Ready() {
+bool Gateway::Ready(bool all_endpoints) {
   if (server_.draining()) return false;
   for (const auto& pool : pools_) {
-    if (!pool->Ready()) return false;
+    if (!(all_endpoints ? pool->AllReady() : pool->Ready())) return false;
   }
   return true;
 }

@@ -291,10 +291,16 @@ bool ServingPool::AnyModelKnown() const {
   return std::any_of(watched_.begin(), watched_.end(), [](const auto& watched) { return watched->models_known; });
 }
 
+bool ServingPool::IsReady(const Watched& endpoint) const {
+  return endpoint.models_known && set_.Health(endpoint.id)->in_rotation();
+}
+
 bool ServingPool::Ready() const {
-  return std::any_of(watched_.begin(), watched_.end(), [&](const auto& watched) {
-    return watched->models_known && set_.Health(watched->id)->in_rotation();
-  });
+  return std::any_of(watched_.begin(), watched_.end(), [this](const auto& watched) { return IsReady(*watched); });
+}
+
+bool ServingPool::AllReady() const {
+  return std::all_of(watched_.begin(), watched_.end(), [this](const auto& watched) { return IsReady(*watched); });
 }
 
 const std::vector<ServingPool::ServedModel>* ServingPool::ModelsOf(model::EndpointId id) const {

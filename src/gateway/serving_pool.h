@@ -54,6 +54,7 @@ class ServingPool {
   bool AnyModelKnown() const;
   // At least one endpoint is in rotation and has told its models.
   bool Ready() const;
+  bool AllReady() const;  // every one
 
   // What a request met at the endpoint.
   void Failed(model::EndpointId id, const Error& error);
@@ -82,6 +83,7 @@ class ServingPool {
   void NoteFailure(Watched& endpoint, const Error& error);
   void NoteSuccess(Watched& endpoint);
   Watched* Find(model::EndpointId id) const;
+  bool IsReady(const Watched& endpoint) const;
 
   runtime::Loop& loop_;
   net::HttpClient& client_;
