@@ -7,7 +7,7 @@ from suite.gateway import RANDOM
 from suite.machine import MODEL, SLUICE, bench, free_port, post, process, spread, table, wait_for
 
 ROUNDS = 3
-LOAD = ["--groups", 6, "--prompts-per-group", 4, "--prefix-tokens", 500, "--question-tokens", 20, "--output-tokens", 16,
+LOAD = ["--groups", 6, "--prompts-per-group", 12, "--prefix-tokens", 300, "--question-tokens", 20, "--output-tokens", 16,
         "--concurrency", 2]
 
 
@@ -16,7 +16,7 @@ def platform(stack, folder):
     ports = [free_port(), free_port()]
     for port in ports:
         stack.enter_context(process(SLUICE, "worker", "--model", MODEL, "--served-model-name", "m", "--port", port, "--threads", 1,
-                                    "--num-gpu-blocks-override", 160, "--max-model-len", 1024, log=folder / f"worker-{port}.log"))
+                                    "--num-gpu-blocks-override", 100, "--max-model-len", 1024, log=folder / f"worker-{port}.log"))
     for port in ports:
         wait_for(f"http://127.0.0.1:{port}/health")
     yield ports
@@ -47,6 +47,6 @@ def run():
                         post(f"http://127.0.0.1:{port}/reset_prefix_cache", {})
     rows = [(name, spread(ttft[name], 0), spread(hits[name], 0), spread(itl[name], 0)) for name in names]
     return ("# Prefix-aware routing against random picks\n\n"
-            f"Two real workers (one thread and 160 KV blocks each), 6 groups of 4 prompts, 500 + 20 tokens, 16 tokens out, two at a "
-            f"time; {ROUNDS} rounds in turn, cold caches, median (least-most).\n\n"
+            f"Two real workers (one thread and 100 KV blocks, 1,600 tokens, each), 6 groups of 12 prompts, 300 + 20 tokens, 16 tokens "
+            f"out, two at a time; {ROUNDS} rounds in turn, cold caches, median (least-most).\n\n"
             + table(["policy", "TTFT p90, ms", "prompt tokens from cache, %", "ITL p50, ms"], rows))

@@ -1,4 +1,6 @@
 // main: the commands of the one binary. Parsing mistakes end with one line and exit code 2.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -57,7 +59,16 @@ Status ApplyLogOptions() {
                              .levels_by_module = flags.levels});
 }
 
+// Each stream takes two descriptors in a gateway; the usual soft limit of 1,024 would end at 500.
+void RaiseFileLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Main(int argc, char** argv) {
+  RaiseFileLimit();
   CLI::App root("Sluice serves large language models: each request goes to the replica that answers it soonest.");
   root.name("sluice");
   root.set_version_flag("--version", "sluice " SLUICE_VERSION);

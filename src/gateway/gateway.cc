@@ -38,6 +38,13 @@ std::string_view HeaderOf(const net::MessageHead& head, std::string_view name, s
   return head.headers.Get(old_name).value_or(std::string_view());
 }
 
+// The objective's priority. InferenceObjective resources are not read; the criticality names that came before them
+// stand for priorities of their own, anything else for 0.
+int PriorityOf(std::string_view objective) {
+  if (EqualsIgnoreCase(objective, "sheddable")) return -1;
+  return EqualsIgnoreCase(objective, "critical") ? 1 : 0;
+}
+
 double Milliseconds(Duration d) { return static_cast<double>(d.count()) / 1e6; }
 
 }  // namespace
@@ -249,6 +256,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     request.fairness_id = tenant;
   }
   request.objective = HeaderOf(head, "x-llm-d-inference-objective", "x-gateway-inference-objective");
+  request.priority = PriorityOf(request.objective);
 
   std::vector<net::Header> headers;
   headers.reserve(head.headers.size() + 1);

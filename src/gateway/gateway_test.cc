@@ -254,6 +254,16 @@ TEST(Gateway, TheSecondIdenticalPromptGoesToTheSameEndpointAndTheReceiptSaysWhy)
   EXPECT_EQ(world.Ask("GET", "/debug/decisions/unknown").status, 404);
 }
 
+TEST(Gateway, TheOldCriticalityNamesArePriorities) {
+  World world({"m"});
+  world.Chat(kChat, {{"x-request-id", "low"}, {"x-gateway-inference-objective", "Sheddable"}});
+  world.Chat(kChat, {{"x-request-id", "high"}, {"x-llm-d-inference-objective", "critical"}});
+  world.Chat(kChat, {{"x-request-id", "none"}, {"x-llm-d-inference-objective", "gold"}});
+  EXPECT_THAT(world.Ask("GET", "/debug/decisions/low").body, HasSubstr("\"priority\":-1,"));
+  EXPECT_THAT(world.Ask("GET", "/debug/decisions/high").body, HasSubstr("\"priority\":1,"));
+  EXPECT_THAT(world.Ask("GET", "/debug/decisions/none").body, HasSubstr("\"priority\":0,"));
+}
+
 TEST(Gateway, StreamsArriveWhole) {
   World world;
   const auto response = world.Chat(kStream);

@@ -126,7 +126,7 @@ class ChatAnswer {
       choice.tools->Feed(letter.output.text, pieces);
       if (choice.finish) {
         choice.tools->Finish(pieces);
-        if (choice.tools->Calls() > 0 && choice.finish->reason == "stop") choice.finish->reason = "tool_calls";
+        if (choice.tools->Calls() > 0) NoteCalls(*choice.finish);
       }
       context_.metrics.OnToolParse(true, !pieces.deltas.empty());
     } else {
@@ -176,7 +176,13 @@ class ChatAnswer {
     for (openai::WholeCall& call : whole.calls) {
       api.tool_calls.push_back({std::move(call.id), std::move(call.name), std::move(call.arguments)});
     }
-    if (!api.tool_calls.empty() && api.finish.reason == "stop") api.finish.reason = "tool_calls";
+    if (!api.tool_calls.empty()) NoteCalls(api.finish);
+  }
+
+  // The model chose to call: "tool_calls". A call that the request named leaves "stop", as OpenAI and vLLM have it.
+  void NoteCalls(openai::Finish& finish) const {
+    const bool chosen = job_.request.tool_choice != openai::ToolChoice::kNamed;
+    if (chosen && finish.reason == "stop") finish.reason = "tool_calls";
   }
 
   openai::Usage ChoiceUsage(const Choice& choice) const {

@@ -172,7 +172,7 @@ def test_a_demanded_tool_is_called_with_arguments_of_its_schema(chat, choice):
     # One call when one was named; else only when several are forbidden: a small model does not know when to stop.
     more = {"parallel_tool_calls": False} if choice == "required" else {}
     answer = chat(ASK_WEATHER, tools=[WEATHER], tool_choice=choice, max_tokens=120, temperature=0, **more).choices[0]
-    assert answer.finish_reason == "tool_calls"
+    assert answer.finish_reason == ("tool_calls" if choice == "required" else "stop")
     assert len(answer.message.tool_calls) == 1
     for call in answer.message.tool_calls:
         check_weather(call)

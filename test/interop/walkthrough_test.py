@@ -136,3 +136,9 @@ def test_metrics_of_gateway_and_workers_are_strictly_prometheus(up, twice):
 def test_the_strict_reader_is_strict(text):
     with pytest.raises(ValueError):
         metrics_text.read(text)
+
+
+def test_s156_a_sheddable_request_is_logged_as_such(up):
+    _, request_id, _ = complete(up, {"x-gateway-inference-objective": "Sheddable"}.items())
+    line, _ = scores_of(up, request_id)
+    assert "criticality=Sheddable" in line
