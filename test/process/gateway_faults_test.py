@@ -155,7 +155,7 @@ def test_a_client_that_leaves_frees_the_worker(site):
         next(lines)
         assert sum(w.running() for w in workers) == 1
     idle(workers)
-    assert gateway.lines("client left")
+    deadline.until(lambda: gateway.lines("client left"), "the gateway logs it", 10)
 
 
 def test_a_client_that_leaves_before_the_answer_frees_the_worker(site):
