@@ -1,13 +1,9 @@
 // /v1/chat/completions and its /render.
 #include <optional>
 
-#include "codec/sse/sse.h"
-#include "openai/error_body.h"
-#include "openai/stream.h"
 #include "openai/tool_parser.h"
 #include "tokenize/tool_format.h"
-#include "worker/engine_request.h"
-#include "worker/worker_context.h"
+#include "worker/generation_route.h"
 
 namespace sluice::worker {
 
@@ -22,11 +18,6 @@ struct ChatJob {
   std::vector<TokenId> prompt;
   int max_tokens = 0;
   std::unique_ptr<EngineWork> work;
-};
-
-struct Ids {
-  std::string header;
-  std::string random;
 };
 
 // On the pool: the body to tokens.
@@ -69,16 +60,9 @@ Result<ChatJob> BeginChat(const WorkerContext& context, const std::string& body,
   return job;
 }
 
-// What has come of one choice.
-struct Choice {
+struct Choice : ChoiceState {
   std::optional<openai::ToolParser> tools;
-  std::string content;                          // whole answers: all of it
-  std::vector<openai::TokenLogprobs> logprobs;  // streams: not yet sent
-  std::vector<TokenId> tokens;                  // likewise
-  openai::PromptLogprobs prompt_logprobs;
-  RequestUsage usage;
-  std::optional<openai::Finish> finish;
-  bool begun = false;  // the role has been sent
+  std::string content;  // whole answers: all of it
 };
 
 // The answer under way: takes outputs, makes events or a body.
@@ -98,22 +82,12 @@ class ChatAnswer {
 
   // Adds an output to its choice; false when the engine failed.
   bool Absorb(Mailbox::Letter& letter) {
-    Output& output = letter.output;
     Choice& choice = choices_[letter.sequence];
-    choice.usage = output.usage;
-    if (output.finish == FinishReason::kError) {
-      error_ = output.error.value_or(Error{Code::kInternal, "the engine failed without saying why", {}});
+    if (auto error = AbsorbOutput(letter.output, context_.engine.Tokens(), choice)) {
+      error_ = std::move(*error);
       return false;
     }
-    for (auto& entry : ToApi(output.logprobs, context_.engine.Tokens())) choice.logprobs.push_back(std::move(entry));
-    choice.tokens.insert(choice.tokens.end(), output.tokens.begin(), output.tokens.end());
-    if (!output.prompt_logprobs.empty()) {
-      choice.prompt_logprobs = ToApi(output.prompt_logprobs, context_.engine.Tokens());
-    }
-    if (output.finish != FinishReason::kNone) {
-      choice.finish = ToApi(output);
-      ++finished_;
-    }
+    if (choice.finish) ++finished_;
     return true;
   }
 
@@ -156,7 +130,7 @@ class ChatAnswer {
     return openai::ChatBody(head_, out, TotalUsage(), prompt, style_);
   }
 
-  void AppendText(const Mailbox::Letter& letter) { choices_[letter.sequence].content += letter.output.text; }
+  void KeepText(const Mailbox::Letter& letter) { choices_[letter.sequence].content += letter.output.text; }
   const Error& error() const { return error_; }
   RequestUsage Record() const {
     const openai::Usage total = TotalUsage();
@@ -244,91 +218,18 @@ class ChatAnswer {
   Error error_;
 };
 
-Task<> StreamChat(WorkerContext& context, ServerExchange& exchange, ChatJob& job, RequestRecord& record) {
-  ChatAnswer answer(context, job);
-  while (!job.work->AllEnded()) {
-    const bool there = co_await AwaitOutputs(*job.work, exchange);
-    if (!there) co_return;
-    std::string events;
-    bool failed = false;
-    for (Mailbox::Letter& letter : job.work->Take()) {
-      failed = !answer.Absorb(letter);
-      if (failed) break;
-      answer.AppendEvents(events, letter);
-    }
-    record.usage = answer.Record();
-    if (failed && !exchange.started()) {
-      co_await RespondFault(context, exchange, answer.error());
-      co_return;
-    }
-    if (!exchange.started()) StartEventStream(exchange);
-    const bool over = failed || job.work->AllEnded();
-    if (failed) openai::AppendErrorEvent(events, answer.error());
-    if (over && !failed) answer.AppendEnd(events);
-    if (over) events += codec::kSseDone;
-    if (events.empty()) continue;
-    const bool sent = co_await SendEvents(exchange, std::move(events), over);
-    if (!sent || over) co_return;
-  }
-}
-
-Task<> AnswerChat(WorkerContext& context, ServerExchange& exchange, ChatJob& job, RequestRecord& record) {
-  ChatAnswer answer(context, job);
-  while (!job.work->AllEnded()) {
-    const bool there = co_await AwaitOutputs(*job.work, exchange);
-    if (!there) co_return;
-    for (Mailbox::Letter& letter : job.work->Take()) {
-      if (!answer.Absorb(letter)) {
-        co_await RespondFault(context, exchange, answer.error());
-        co_return;
-      }
-      answer.AppendText(letter);
-    }
-    record.usage = answer.Record();
-  }
-  co_await RespondJson(exchange, 200, answer.WholeBody());
-}
-
 }  // namespace
 
 Task<> HandleChat(WorkerContext& context, ServerExchange& exchange, RequestRecord& record) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  const Ids ids{HeaderId(exchange.head()), RandomId(context)};
-  record.id = ChooseId("chatcmpl-", ids.header, "", ids.random);
-  auto running = context.pool.Run(context.loop, [&] { return BeginChat(context, *body, ids); });
-  auto job = co_await std::move(running);
-  if (!job || !*job) {
-    co_await RespondFault(context, exchange, !job ? std::move(job.error()) : std::move(job->error()));
-    co_return;
-  }
-  ChatJob& begun = **job;
-  record.id = begun.id;
-  record.unknown_fields = begun.request.unknown_fields;
-  context.metrics.OnRequest(begun.request.generation.n);
-  if (begun.request.generation.stream)
-    co_await StreamChat(context, exchange, begun, record);
-  else
-    co_await AnswerChat(context, exchange, begun, record);
+  co_await ServeGeneration<ChatAnswer>(context, exchange, record, "chatcmpl-", &BeginChat);
 }
 
 Task<> HandleChatRender(WorkerContext& context, ServerExchange& exchange, RequestRecord& record) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  const Ids ids{HeaderId(exchange.head()), RandomId(context)};
-  auto running = context.pool.Run(context.loop, [&] { return PrepareChat(context, *body, ids); });
-  auto job = co_await std::move(running);
-  if (!job || !*job) {
-    co_await RespondFault(context, exchange, !job ? std::move(job.error()) : std::move(job->error()));
-    co_return;
-  }
-  const ChatJob& prepared = **job;
+  const Ids ids = IdsOf(context, exchange);
+  const auto prepare = [&context, &ids](const std::string& body) { return PrepareChat(context, body, ids); };
+  const auto job = co_await PrepareOnPool(context, exchange, prepare);
+  if (!job) co_return;
+  const ChatJob& prepared = *job;
   record.id = prepared.id;
   std::string out;
   openai::AppendRendered(out, {prepared.id, prepared.prompt, prepared.max_tokens}, prepared.request.generation,

@@ -1,11 +1,8 @@
 // /v1/completions and its /render.
 #include <optional>
 
-#include "codec/sse/sse.h"
 #include "openai/completion_request.h"
-#include "openai/stream.h"
-#include "worker/engine_request.h"
-#include "worker/worker_context.h"
+#include "worker/generation_route.h"
 
 namespace sluice::worker {
 
@@ -24,11 +21,6 @@ struct CompletionJob {
   // Choices are numbered prompt by prompt.
   size_t Choices() const { return prompts.size() * static_cast<size_t>(request.generation.n); }
   size_t PromptOf(size_t choice) const { return choice / static_cast<size_t>(request.generation.n); }
-};
-
-struct Ids {
-  std::string header;
-  std::string random;
 };
 
 // On the pool: the body to tokens.
@@ -79,14 +71,8 @@ Result<CompletionJob> BeginCompletion(const WorkerContext& context, const std::s
   return job;
 }
 
-struct Choice {
-  std::string text;                             // streams: not yet sent
-  std::vector<openai::TokenLogprobs> logprobs;  // likewise
-  std::vector<TokenId> tokens;                  // likewise
-  openai::PromptLogprobs prompt_logprobs;
-  RequestUsage usage;
-  std::optional<openai::Finish> finish;
-  bool begun = false;  // its first event has been sent
+struct Choice : ChoiceState {
+  std::string text;  // streams: not yet sent
 };
 
 class CompletionAnswer {
@@ -102,28 +88,21 @@ class CompletionAnswer {
 
   // Adds an output to its choice; false when the engine failed.
   bool Absorb(Mailbox::Letter& letter) {
-    Output& output = letter.output;
     Choice& choice = choices_[letter.sequence];
-    choice.usage = output.usage;
-    if (output.finish == FinishReason::kError) {
-      error_ = output.error.value_or(Error{Code::kInternal, "the engine failed without saying why", {}});
+    if (auto error = AbsorbOutput(letter.output, context_.engine.Tokens(), choice)) {
+      error_ = std::move(*error);
       return false;
     }
-    choice.text += output.text;
-    for (auto& entry : ToApi(output.logprobs, context_.engine.Tokens())) choice.logprobs.push_back(std::move(entry));
-    choice.tokens.insert(choice.tokens.end(), output.tokens.begin(), output.tokens.end());
-    if (!output.prompt_logprobs.empty()) {
-      choice.prompt_logprobs = ToApi(output.prompt_logprobs, context_.engine.Tokens());
-    }
-    if (output.finish != FinishReason::kNone) {
-      choice.finish = ToApi(output);
-      ++finished_;
-    }
+    if (choice.finish) ++finished_;
     return true;
   }
 
+  void KeepText(const Mailbox::Letter& letter) { choices_[letter.sequence].text += letter.output.text; }
+
   // An event for what a choice has to say; nothing while its text waits for more.
-  void AppendEvent(std::string& out, size_t index) {
+  void AppendEvents(std::string& out, const Mailbox::Letter& letter) {
+    KeepText(letter);
+    const size_t index = letter.sequence;
     Choice& choice = choices_[index];
     const openai::Generation& g = job_.request.generation;
     const bool echo = job_.request.echo && !choice.begun;
@@ -211,90 +190,18 @@ class CompletionAnswer {
   Error error_;
 };
 
-Task<> StreamCompletion(WorkerContext& context, ServerExchange& exchange, CompletionJob& job, RequestRecord& record) {
-  CompletionAnswer answer(context, job);
-  while (!job.work->AllEnded()) {
-    const bool there = co_await AwaitOutputs(*job.work, exchange);
-    if (!there) co_return;
-    std::string events;
-    bool failed = false;
-    for (Mailbox::Letter& letter : job.work->Take()) {
-      failed = !answer.Absorb(letter);
-      if (failed) break;
-      answer.AppendEvent(events, letter.sequence);
-    }
-    record.usage = answer.Record();
-    if (failed && !exchange.started()) {
-      co_await RespondFault(context, exchange, answer.error());
-      co_return;
-    }
-    if (!exchange.started()) StartEventStream(exchange);
-    const bool over = failed || job.work->AllEnded();
-    if (failed) openai::AppendErrorEvent(events, answer.error());
-    if (over && !failed) answer.AppendEnd(events);
-    if (over) events += codec::kSseDone;
-    if (events.empty()) continue;
-    const bool sent = co_await SendEvents(exchange, std::move(events), over);
-    if (!sent || over) co_return;
-  }
-}
-
-Task<> AnswerCompletion(WorkerContext& context, ServerExchange& exchange, CompletionJob& job, RequestRecord& record) {
-  CompletionAnswer answer(context, job);
-  while (!job.work->AllEnded()) {
-    const bool there = co_await AwaitOutputs(*job.work, exchange);
-    if (!there) co_return;
-    for (Mailbox::Letter& letter : job.work->Take()) {
-      if (!answer.Absorb(letter)) {
-        co_await RespondFault(context, exchange, answer.error());
-        co_return;
-      }
-    }
-    record.usage = answer.Record();
-  }
-  co_await RespondJson(exchange, 200, answer.WholeBody());
-}
-
 }  // namespace
 
 Task<> HandleCompletion(WorkerContext& context, ServerExchange& exchange, RequestRecord& record) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  const Ids ids{HeaderId(exchange.head()), RandomId(context)};
-  record.id = ChooseId("cmpl-", ids.header, "", ids.random);
-  auto running = context.pool.Run(context.loop, [&] { return BeginCompletion(context, *body, ids); });
-  auto job = co_await std::move(running);
-  if (!job || !*job) {
-    co_await RespondFault(context, exchange, !job ? std::move(job.error()) : std::move(job->error()));
-    co_return;
-  }
-  CompletionJob& begun = **job;
-  record.id = begun.id;
-  record.unknown_fields = begun.request.unknown_fields;
-  context.metrics.OnRequest(begun.request.generation.n);
-  if (begun.request.generation.stream)
-    co_await StreamCompletion(context, exchange, begun, record);
-  else
-    co_await AnswerCompletion(context, exchange, begun, record);
+  co_await ServeGeneration<CompletionAnswer>(context, exchange, record, "cmpl-", &BeginCompletion);
 }
 
 Task<> HandleCompletionRender(WorkerContext& context, ServerExchange& exchange, RequestRecord& record) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  const Ids ids{HeaderId(exchange.head()), RandomId(context)};
-  auto running = context.pool.Run(context.loop, [&] { return PrepareCompletion(context, *body, ids); });
-  auto job = co_await std::move(running);
-  if (!job || !*job) {
-    co_await RespondFault(context, exchange, !job ? std::move(job.error()) : std::move(job->error()));
-    co_return;
-  }
-  const CompletionJob& prepared = **job;
+  const Ids ids = IdsOf(context, exchange);
+  const auto prepare = [&context, &ids](const std::string& body) { return PrepareCompletion(context, body, ids); };
+  const auto job = co_await PrepareOnPool(context, exchange, prepare);
+  if (!job) co_return;
+  const CompletionJob& prepared = *job;
   record.id = prepared.id;
   std::string out = "[";
   for (size_t i = 0; i < prepared.prompts.size(); ++i) {

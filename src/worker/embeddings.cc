@@ -1,6 +1,6 @@
 // /v1/embeddings.
 #include "openai/embedding_request.h"
-#include "worker/worker_context.h"
+#include "worker/generation_route.h"
 
 namespace sluice::worker {
 
@@ -59,21 +59,12 @@ Task<Vector> EmbedOne(WorkerContext& context, ServerExchange& exchange, std::vec
 }  // namespace
 
 Task<> HandleEmbedding(WorkerContext& context, ServerExchange& exchange, RequestRecord& record) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  const std::string header_id = HeaderId(exchange.head());
-  const std::string random = RandomId(context);
-  auto running = context.pool.Run(context.loop, [&] { return PrepareEmbedding(context, *body); });
-  auto job = co_await std::move(running);
-  if (!job || !*job) {
-    co_await RespondFault(context, exchange, !job ? std::move(job.error()) : std::move(job->error()));
-    co_return;
-  }
-  EmbeddingJob& prepared = **job;
-  record.id = ChooseId("embd-", header_id, prepared.request.request_id, random);
+  const Ids ids = IdsOf(context, exchange);
+  const auto prepare = [&context](const std::string& body) { return PrepareEmbedding(context, body); };
+  auto job = co_await PrepareOnPool(context, exchange, prepare);
+  if (!job) co_return;
+  EmbeddingJob& prepared = *job;
+  record.id = ChooseId("embd-", ids.header, prepared.request.request_id, ids.random);
   record.usage.prompt_tokens = prepared.prompt_tokens;
   record.unknown_fields = prepared.request.unknown_fields;
   std::vector<openai::EmbeddingItem> items;

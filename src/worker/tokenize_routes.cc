@@ -1,6 +1,6 @@
 // /tokenize and /detokenize.
 #include "openai/tokenize_request.h"
-#include "worker/worker_context.h"
+#include "worker/generation_route.h"
 
 namespace sluice::worker {
 
@@ -63,18 +63,10 @@ Result<std::string> Detokenize(const WorkerContext& context, const std::string& 
 
 Task<> RunOnPool(WorkerContext& context, ServerExchange& exchange,
                  Result<std::string> (*convert)(const WorkerContext&, const std::string&)) {
-  auto body = co_await exchange.ReadBody();
-  if (!body) {
-    co_await RespondFault(context, exchange, std::move(body.error()));
-    co_return;
-  }
-  auto running = context.pool.Run(context.loop, [&] { return convert(context, *body); });
-  auto out = co_await std::move(running);
-  if (!out || !*out) {
-    co_await RespondFault(context, exchange, !out ? std::move(out.error()) : std::move(out->error()));
-    co_return;
-  }
-  co_await RespondJson(exchange, 200, std::move(**out));
+  const auto prepare = [&context, convert](const std::string& body) { return convert(context, body); };
+  auto out = co_await PrepareOnPool(context, exchange, prepare);
+  if (!out) co_return;
+  co_await RespondJson(exchange, 200, std::move(*out));
 }
 
 }  // namespace
