@@ -37,7 +37,7 @@ struct BatcherOptions {
   int max_num_seqs = 32;
   int max_num_batched_tokens = 512;
   // Prompt tokens in a step that also carries answers: bounds how long a prompt can delay them.
-  int prompt_tokens_beside_answers = 128;
+  int prompt_tokens_beside_answers = 64;
   int logit_rows_max = 96;  // rows of logits in one step; at least max_num_seqs + 1
   int waiting_max = 256;
 };

@@ -14,6 +14,9 @@ namespace sluice::worker {
 
 namespace {
 
+constexpr int kEmbedTokensAlone = 64;
+constexpr int kEmbedTokensBesideAnswers = 16;  // about one step's time
+
 BatcherOptions BatcherOptionsOf(const LlamaOptions& o, const LlamaShape& shape) {
   BatcherOptions b;
   b.max_num_seqs = o.max_num_seqs;
@@ -223,9 +226,11 @@ void LlamaEngine::TakeAborts() {
 // One chunk of the oldest embedding, between two steps: answers that are under way wait for at most one chunk.
 void LlamaEngine::EmbedSome() {
   EmbedJob* job = nullptr;
+  int tokens_max = kEmbedTokensAlone;
   {
     const std::lock_guard lock(mutex_);
     if (embeds_.empty()) return;
+    if (!batcher_.Running().empty()) tokens_max = kEmbedTokensBesideAnswers;
     job = &embeds_.front();  // a deque keeps its elements in place while others are added at its end
   }
   Result<std::vector<float>> result;
@@ -234,7 +239,7 @@ void LlamaEngine::EmbedSome() {
     job->begun = true;
   }
   if (result) {
-    auto done = runtime_->EmbedChunk(job->prompt);
+    auto done = runtime_->EmbedChunk(job->prompt, tokens_max);
     if (!done) {
       result = tl::unexpected(done.error());
     } else if (!*done) {

@@ -204,16 +204,16 @@ TEST_F(EngineTest, PreemptedRequestsStillGiveFullAnswers) {
 TEST_F(EngineTest, EvictionUnderManyPrompts) {
   LlamaOptions o = Options();
   o.max_model_len = 256;
-  o.num_blocks = 32;
+  o.num_blocks = 16;
   auto e = Open(o);
   const GenerateRequest keep = Ask(*e, Chat(LongText(40) + "What is described here?"), 6);
   GenerateRequest r = keep;
   r.id = "first";
   const Output fresh = Run(*e, r);
   bool evicted = false;
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < 16; ++i) {
     Run(*e, Ask(*e, std::to_string(i * 7919) + " is a number. " + LongText(30), 2));
-    if (i % 16 != 15) continue;
+    if (i % 8 != 7) continue;
     r = keep;
     r.id = "check-" + std::to_string(i);
     const Output out = Run(*e, r);

@@ -25,8 +25,8 @@ struct LlamaOptions {
   int num_blocks = 0;  // KV capacity (vLLM's --num-gpu-blocks-override); 0: room for max(16,384, max_model_len) tokens
   bool enable_prefix_caching = true;
   int threads = 0;  // 0: half of the machine's, at least one: several workers share a machine, and ggml's threads spin
-  int waiting_max = 256;                   // requests in the waiting queue
-  int prompt_tokens_beside_answers = 128;  // prompt tokens in a step that also carries answers
+  int waiting_max = 256;                  // requests in the waiting queue
+  int prompt_tokens_beside_answers = 64;  // prompt tokens in a step that also carries answers
   std::vector<LoraModule> loras;
   std::string chat_template;  // Jinja source; empty: the model's own
   kvindex::HashAlgorithm hash_algorithm = kvindex::HashAlgorithm::kSha256Cbor;

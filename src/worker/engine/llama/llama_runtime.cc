@@ -265,9 +265,9 @@ Status LlamaRuntime::BeginEmbedding(size_t tokens) {
   return {};
 }
 
-Result<bool> LlamaRuntime::EmbedChunk(std::span<const int32_t> prompt) {
-  const size_t chunk =
-      std::min(prompt.size() - embed_done_, static_cast<size_t>(std::min(batch_tokens_max_, kEmbedBatch)));
+Result<bool> LlamaRuntime::EmbedChunk(std::span<const int32_t> prompt, int tokens_max) {
+  const size_t chunk = std::min(prompt.size() - embed_done_,
+                                static_cast<size_t>(std::min({batch_tokens_max_, kEmbedBatch, tokens_max})));
   llama_batch& b = batch_->raw;
   b.n_tokens = static_cast<int32_t>(chunk);
   for (size_t i = 0; i < chunk; ++i) {

@@ -58,7 +58,7 @@ class LlamaRuntime {
   // The normalised mean of a prompt's hidden states, a few tokens at a time: Begin, EmbedChunk until it returns true,
   // Finish. A second, small context is made for it, as large as the longest prompt so far.
   Status BeginEmbedding(size_t tokens);
-  Result<bool> EmbedChunk(std::span<const int32_t> prompt);
+  Result<bool> EmbedChunk(std::span<const int32_t> prompt, int tokens_max);
   std::vector<float> FinishEmbedding();
 
  private:
