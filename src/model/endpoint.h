@@ -42,6 +42,14 @@ struct LoraState {
   bool operator==(const LoraState&) const = default;
 };
 
+// A number that an endpoint has beyond the fixed ones, from a custom metric or an extractor. The key is
+// "<name>/<extractor's instance>", as plugins refer to it.
+struct ScalarAttribute {
+  std::string key;
+  float value = 0;
+  bool operator==(const ScalarAttribute&) const = default;
+};
+
 // Before the first scrape everything is zero and `scraped_at` is kNever: the endpoint can be chosen nevertheless.
 struct EndpointState {
   static constexpr TimePoint kNever = TimePoint::min();
@@ -52,6 +60,7 @@ struct EndpointState {
   uint32_t block_size = 0;                // tokens; 0: not known
   uint32_t num_blocks = 0;                // 0: not known
   std::shared_ptr<const LoraState> lora;  // null: none reported
+  std::vector<ScalarAttribute> attributes;
   TimePoint scraped_at = kNever;
 };
 

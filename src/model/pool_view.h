@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -29,6 +31,12 @@ struct PoolMembers {
   }
 };
 
+// One scalar attribute of all endpoints, by row; NaN where an endpoint does not have it.
+struct AttributeColumn {
+  std::string key;  // "<name>/<extractor's instance>"
+  std::vector<float> values;
+};
+
 struct PoolView {
   std::shared_ptr<const PoolMembers> members = std::make_shared<const PoolMembers>();
   uint64_t version = 0;          // of this snapshot; grows
@@ -42,10 +50,18 @@ struct PoolView {
   std::vector<TimePoint> scraped_at;
   std::vector<uint8_t> in_rotation;  // 0: health took it out; not a candidate
   std::vector<std::shared_ptr<const LoraState>> lora;
+  std::vector<AttributeColumn> attributes;  // few; a linear search finds one
 
   size_t size() const { return members->size(); }
   const Endpoint& endpoint(size_t row) const { return *members->endpoints[row]; }
   EndpointId id(size_t row) const { return members->ids[row]; }
+  // The column of that key, or nullptr when no endpoint has it.
+  const std::vector<float>* Attribute(std::string_view key) const {
+    for (const AttributeColumn& column : attributes) {
+      if (column.key == key) return &column.values;
+    }
+    return nullptr;
+  }
 };
 
 }  // namespace sluice::model

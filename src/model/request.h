@@ -15,11 +15,20 @@
 
 namespace sluice::model {
 
+// An image, a video or a sound within a prompt.
+struct Media {
+  enum class Kind : uint8_t { kImage, kVideo, kAudio };
+  Kind kind = Kind::kImage;
+  std::string_view content;  // as in the body: an URL, a data URL, or base64 data
+  uint32_t before_text = 0;  // index into Prompt::text of the piece that it stands before
+};
+
 // One prompt. Token ids win when they are there; otherwise the pieces of text, in order and without separators, stand
 // for it. For chat the pieces are: the tools' JSON, then for each message its role and its text blocks.
 struct Prompt {
   std::vector<std::string_view> text;
   std::vector<uint32_t> tokens;
+  std::vector<Media> media;  // in order
 };
 
 struct Request {
@@ -32,6 +41,7 @@ struct Request {
   int32_t priority = 0;                      // below 0: sheddable
   std::string objective;                     // name of the InferenceObjective; empty: none
   std::string fairness_id = "default-flow";  // tenant
+  std::string session_id;                    // set by whoever knows the conversation; empty: not known
   std::string cache_salt;
   std::optional<uint32_t> output_tokens_max;                           // max_tokens and its relatives
   std::vector<std::pair<std::string_view, std::string_view>> headers;  // views into the request's head

@@ -1,6 +1,7 @@
 #include "pool/endpoint_set.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -134,6 +135,17 @@ std::vector<EndpointId> EndpointSet::DueProbes(TimePoint now) const {
 
 std::vector<EndpointId> EndpointSet::Ids() const { return members_->ids; }
 
+namespace {
+
+std::vector<float>& ColumnOf(const std::string& key, size_t rows, std::vector<model::AttributeColumn>& columns) {
+  for (model::AttributeColumn& column : columns) {
+    if (column.key == key) return column.values;
+  }
+  return columns.emplace_back(key, std::vector<float>(rows, std::numeric_limits<float>::quiet_NaN())).values;
+}
+
+}  // namespace
+
 std::shared_ptr<const model::PoolView> EndpointSet::View() {
   if (!dirty_ && view_ != nullptr) return view_;
   auto view = std::make_shared<model::PoolView>();
@@ -159,6 +171,9 @@ std::shared_ptr<const model::PoolView> EndpointSet::View() {
     view->scraped_at[row] = member.state.scraped_at;
     view->in_rotation[row] = member.health.in_rotation() ? 1 : 0;
     view->lora[row] = member.state.lora;
+    for (const model::ScalarAttribute& attribute : member.state.attributes) {
+      ColumnOf(attribute.key, n, view->attributes)[row] = attribute.value;
+    }
   }
   view_ = std::move(view);
   dirty_ = false;

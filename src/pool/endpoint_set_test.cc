@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace sluice::pool {
 namespace {
 
@@ -58,6 +60,17 @@ TEST(EndpointSet, ViewsAreImmutableAndSharedUntilSomethingChanges) {
   EXPECT_EQ(after->running[0], 3);
   EXPECT_GT(after->version, before->version);
   EXPECT_EQ(after->members_version, before->members_version);
+}
+
+TEST(EndpointSet, AttributesBecomeColumnsWithHoles) {
+  EndpointSet set(Limits(10));
+  const auto ids = set.Replace({Make("a", "10.0.0.1"), Make("b", "10.0.0.2")})->added;
+  set.Update(ids[1], [](model::EndpointState& s) { s.attributes.push_back({"gpu/dcgm", 0.5F}); });
+  const auto view = set.View();
+  ASSERT_NE(view->Attribute("gpu/dcgm"), nullptr);
+  EXPECT_TRUE(std::isnan((*view->Attribute("gpu/dcgm"))[0]));
+  EXPECT_EQ((*view->Attribute("gpu/dcgm"))[1], 0.5F);
+  EXPECT_EQ(view->Attribute("gpu"), nullptr);
 }
 
 TEST(EndpointSet, HealthReachesTheView) {

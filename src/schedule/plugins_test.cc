@@ -177,7 +177,7 @@ TEST(ApproxPrefixCacheProducer, SeveralPromptsAddUpAndTheTokenLimitHolds) {
   harness.Decide(request, pool);
   EXPECT_EQ(harness.decision.receipt.profiles[0].candidates[0].matched_blocks, 2u);  // 128 tokens are compared
   const std::string other(256, 'z');
-  request.prompts.push_back({.text = {other}, .tokens = {}});
+  request.prompts.push_back({.text = {other}, .tokens = {}, .media = {}});
   harness.Decide(request, pool);
   EXPECT_FLOAT_EQ(harness.Score("a", "prefix-cache-scorer"), 2.0f / 3.0f);
 }

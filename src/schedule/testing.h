@@ -99,7 +99,7 @@ inline model::Request TextRequest(std::string id, std::string_view text) {
   model::Request request;
   request.id = std::move(id);
   request.model = request.target_model = "m";
-  request.prompts.push_back({.text = {text}, .tokens = {}});
+  request.prompts.push_back({.text = {text}, .tokens = {}, .media = {}});
   return request;
 }
 
