@@ -276,8 +276,9 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     else
       read = tl::unexpected(body.error());
   }
-  served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
   Result<ServingPool*> pool = read ? PoolFor(request) : Result<ServingPool*>(tl::unexpected(read.error()));
+  if (pool) schedule::ReadHeaders((*pool)->state().policy(), request);
+  served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
   std::optional<Error> failure;
   RelayReport report;
   bool relayed = false;

@@ -31,6 +31,12 @@ std::string_view Name(DataKind kind) {
       return "prefix-match";
     case DataKind::kInflightLoad:
       return "inflight-load";
+    case DataKind::kLatencyPrediction:
+      return "latency-prediction";
+    case DataKind::kEncoderMatch:
+      return "encoder-match";
+    case DataKind::kSessionId:
+      return "session-id";
   }
   return "";
 }

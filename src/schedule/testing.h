@@ -65,7 +65,7 @@ inline LoadedConfig MustLoad(std::string_view text) {
 }
 
 struct Harness {
-  explicit Harness(std::string_view config_text, const StateLimits& limits = {})
+  explicit Harness(std::string_view config_text, const StateOptions& limits = {})
       : config(MustLoad(config_text)), state(config.policy, limits) {}
 
   const model::Decision& Decide(const model::Request& request, const model::PoolView& pool) {
