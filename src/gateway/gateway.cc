@@ -324,7 +324,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     metrics_.Running(*served.series, -1);
 
     const bool usable = report.outcome == RelayOutcome::kDone && report.status < 400;
-    schedule::ResponseEnd end{.failed = !usable};
+    schedule::ResponseEnd end{.failed = !usable, .at = clock_.Now()};
     if (report.usage) {
       end.prompt_tokens = report.usage->prompt_tokens;
       end.cached_tokens = report.usage->cached_tokens;

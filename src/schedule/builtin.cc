@@ -1,9 +1,13 @@
 // The registry of this program: one line a plugin type.
 #include "schedule/plugins/data/data_layer_plugins.h"
 #include "schedule/plugins/filter/label_selector_filter.h"
+#include "schedule/plugins/pick/consistent_hash_picker.h"
 #include "schedule/plugins/pick/max_score_picker.h"
+#include "schedule/plugins/pick/power_of_two_picker.h"
 #include "schedule/plugins/pick/random_picker.h"
+#include "schedule/plugins/pick/softmax_picker.h"
 #include "schedule/plugins/pick/weighted_random_picker.h"
+#include "schedule/plugins/pick/weighted_round_robin_picker.h"
 #include "schedule/plugins/produce/approx_prefix_cache_producer.h"
 #include "schedule/plugins/produce/inflight_load_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
@@ -37,6 +41,10 @@ Registry BuiltinRegistry() {
   registry.Add(MaxScorePicker::kInfo);
   registry.Add(RandomPicker::kInfo);
   registry.Add(WeightedRandomPicker::kInfo);
+  registry.Add(PowerOfTwoPicker::kInfo);
+  registry.Add(ConsistentHashPicker::kInfo);
+  registry.Add(SoftmaxPicker::kInfo);
+  registry.Add(WeightedRoundRobinPicker::kInfo);
   registry.Add(MetricsDataSource::kInfo);
   registry.Add(CoreMetricsExtractor::kInfo);
   registry.Add(FileDiscovery::kInfo);
