@@ -1,5 +1,7 @@
 #include "gateway/serving_pool.h"
 
+#include <filesystem>
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
@@ -64,7 +66,9 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   }
   const schedule::Registry registry = schedule::BuiltinRegistry();
   auto config =
-      schedule::LoadConfig(text, registry, {.allow_experimental_plugins = options.allow_experimental_plugins});
+      schedule::LoadConfig(text, registry,
+                           {.allow_experimental_plugins = options.allow_experimental_plugins,
+                            .folder = std::filesystem::path(options.config_path).parent_path().string()});
   if (!config) {
     Error error = config.error();
     if (!options.config_path.empty()) error.message = options.config_path + ": " + error.message;

@@ -1,5 +1,6 @@
 // The registry of this program: one line a plugin type.
 #include "schedule/plugins/data/data_layer_plugins.h"
+#include "schedule/plugins/external/shared_object_plugin.h"
 #include "schedule/plugins/filter/label_selector_filter.h"
 #include "schedule/plugins/pick/consistent_hash_picker.h"
 #include "schedule/plugins/pick/max_score_picker.h"
@@ -45,6 +46,7 @@ Registry BuiltinRegistry() {
   registry.Add(ConsistentHashPicker::kInfo);
   registry.Add(SoftmaxPicker::kInfo);
   registry.Add(WeightedRoundRobinPicker::kInfo);
+  registry.Add(SharedObjectPlugin::kInfo);
   registry.Add(MetricsDataSource::kInfo);
   registry.Add(CoreMetricsExtractor::kInfo);
   registry.Add(FileDiscovery::kInfo);

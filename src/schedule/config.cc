@@ -57,7 +57,8 @@ class Loader {
       problems_.Warn(entry.line, entry.path,
                      "plugin type '" + entry.type + "' is deprecated: use " + std::string(info->deprecated));
     }
-    const Params params = Params::Read(info->params, entry.parameters, entry.path + ".parameters", problems_);
+    Params params = Params::Read(info->params, entry.parameters, entry.path + ".parameters", problems_);
+    params.set_folder(options_.folder);
     Plugin* plugin = Adopt(info->make(*info, entry.name, params, problems_));
     plugin->set_parameters_text(codec::yaml::CanonicalText(entry.parameters));
     return plugin;

@@ -19,6 +19,7 @@ namespace sluice::schedule {
 
 struct LoadOptions {
   bool allow_experimental_plugins = false;
+  std::string folder;  // of the file; relative file names in it are relative to this; empty: to the process's
 };
 
 struct MetricsBinding {

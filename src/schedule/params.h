@@ -46,6 +46,9 @@ class Params {
   bool IsSet(std::string_view name) const;                     // written in the file
   const std::string& path() const { return path_; }            // "plugins[2].parameters"
   int line() const { return line_; }
+  // What relative file names among the parameters are relative to: the configuration's folder; empty: the process's.
+  const std::string& folder() const { return folder_; }
+  void set_folder(std::string folder) { folder_ = std::move(folder); }
 
  private:
   using Value = std::variant<int64_t, double, bool, std::string, Duration, codec::yaml::Node>;
@@ -57,6 +60,7 @@ class Params {
   const Entry& At(std::string_view name) const;
   std::vector<Entry> entries_;
   std::string path_;
+  std::string folder_;
   int line_ = 0;
 };
 
