@@ -2,6 +2,7 @@
 #include "schedule/plugins/data/data_layer_plugins.h"
 #include "schedule/plugins/external/shared_object_plugin.h"
 #include "schedule/plugins/filter/label_selector_filter.h"
+#include "schedule/plugins/flow/flow_policies.h"
 #include "schedule/plugins/pick/consistent_hash_picker.h"
 #include "schedule/plugins/pick/max_score_picker.h"
 #include "schedule/plugins/pick/power_of_two_picker.h"
@@ -13,6 +14,8 @@
 #include "schedule/plugins/produce/inflight_load_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
 #include "schedule/plugins/profile/single_profile_handler.h"
+#include "schedule/plugins/report/destination_endpoint_served_verifier.h"
+#include "schedule/plugins/report/request_attribute_reporter.h"
 #include "schedule/plugins/score/active_request_scorer.h"
 #include "schedule/plugins/score/kv_cache_utilization_scorer.h"
 #include "schedule/plugins/score/load_aware_scorer.h"
@@ -46,7 +49,10 @@ Registry BuiltinRegistry() {
   registry.Add(ConsistentHashPicker::kInfo);
   registry.Add(SoftmaxPicker::kInfo);
   registry.Add(WeightedRoundRobinPicker::kInfo);
+  registry.Add(RequestAttributeReporter::kInfo);
+  registry.Add(DestinationEndpointServedVerifier::kInfo);
   registry.Add(SharedObjectPlugin::kInfo);
+  for (const PluginInfo& info : FlowPolicy::Types()) registry.Add(info);
   registry.Add(MetricsDataSource::kInfo);
   registry.Add(CoreMetricsExtractor::kInfo);
   registry.Add(FileDiscovery::kInfo);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "schedule/plugins/flow/flow_policies.h"
 #include "schedule/plugins/pick/max_score_picker.h"
 #include "schedule/plugins/profile/single_profile_handler.h"
 
@@ -29,6 +30,7 @@ class Loader {
     ChooseHandler();
     ChooseSaturationDetector();
     BindReferences();
+    CheckFlowPolicies();
     BindParsers();
     BindDataLayer();
     CreateProducers();
@@ -230,6 +232,45 @@ class Loader {
     used_.insert(plugin->name());
     policy_->saturation_plugin = plugin;
     policy_->saturation_detector = dynamic_cast<const SaturationDetector*>(plugin);
+  }
+
+  // Flow control's policies are checked like all else of the file, and each says that nothing comes of it.
+  void CheckFlowPolicies() {
+    for (const PluginEntry& entry : out_.document.plugins) {
+      if (!FlowPolicy::KindOf(entry.type)) continue;
+      used_.insert(entry.name);
+      problems_.Warn(entry.line, entry.path,
+                     "flow control is not carried out by this version: plugin '" + entry.name + "' has no effect");
+    }
+    const auto& flow = out_.document.flow_control;
+    if (!flow) return;
+    CheckFlowRef(flow->usage_limit_policy, FlowPolicy::Kind::kUsageLimit, flow->line,
+                 "flowControl.usageLimitPolicyPluginRef");
+    const auto check_band = [&](const FlowBand& band) {
+      CheckFlowRef(band.fairness_policy, FlowPolicy::Kind::kFairness, band.line, band.path + ".fairnessPolicyRef");
+      CheckFlowRef(band.ordering_policy, FlowPolicy::Kind::kOrdering, band.line, band.path + ".orderingPolicyRef");
+    };
+    if (flow->default_band) check_band(*flow->default_band);
+    if (flow->default_negative_band) check_band(*flow->default_negative_band);
+    for (const FlowBand& band : flow->bands) check_band(band);
+  }
+
+  // `name`: an instance of the file or a type; empty: the default one.
+  void CheckFlowRef(const std::string& name, FlowPolicy::Kind kind, int line, const std::string& path) {
+    if (name.empty()) return;
+    const std::string what(FlowPolicy::Name(kind));
+    const Plugin* plugin = Find(name);
+    const auto found = FlowPolicy::KindOf(plugin != nullptr ? plugin->info().type : std::string_view(name));
+    if (found == kind) return;
+    if (plugin != nullptr || found) {
+      problems_.Error(line, path,
+                      "plugin '" + name + "' is not " + (kind == FlowPolicy::Kind::kOrdering ? "an " : "a ") + what);
+      return;
+    }
+    std::vector<std::string> known;
+    for (const auto& instance : policy_->plugins) known.push_back(instance->name());
+    for (const PluginInfo& info : FlowPolicy::Types()) known.emplace_back(info.type);
+    problems_.Error(line, path, what + " references undefined plugin '" + name + "'" + DidYouMean(name, known));
   }
 
   void BindReferences() {

@@ -141,6 +141,8 @@ class Decoder {
   FlowBand Band(const Node& node, const std::string& path) {
     MapReader reader(node, path, problems_);
     FlowBand band;
+    band.path = path;
+    band.line = node.line;
     if (reader.Has("priority")) band.priority = reader.Int("priority", 0, {INT32_MIN, INT32_MAX});
     if (reader.Has("maxBytes")) band.bytes_max = reader.Quantity("maxBytes", 0);
     if (reader.Has("maxRequests")) band.requests_max = reader.Quantity("maxRequests", 0);

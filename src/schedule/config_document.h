@@ -49,6 +49,8 @@ struct FlowBand {
   std::optional<int64_t> requests_max;
   std::string fairness_policy;
   std::string ordering_policy;
+  std::string path;  // "flowControl.priorityBands[1]"
+  int line = 0;
 };
 
 struct FlowControlSection {
