@@ -224,6 +224,7 @@ class CelParser {
   // Dotted, as written.
   std::string_view Name() {
     const size_t begin = at_;
+    if (at_ >= text_.size() || !IsNameStart(text_[at_])) return {};
     while (at_ < text_.size() && (IsNameStart(text_[at_]) || IsDigit(text_[at_]) || text_[at_] == '.')) ++at_;
     return text_.substr(begin, at_ - begin);
   }
