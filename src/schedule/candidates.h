@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -23,7 +24,22 @@ class Candidates {
     rows_.assign(other.rows_.begin(), other.rows_.end());
     Changed();
   }
-  void Add(uint32_t row) { rows_.push_back(row); }
+  // All rows of the pool for which keep(row).
+  template <class KeepRow>
+  void AddIf(KeepRow&& keep) {
+    const auto n = static_cast<uint32_t>(pool_->size());
+    rows_.resize(n);
+    size_t out = 0;
+    for (uint32_t row = 0; row < n; ++row) {  // without a branch: writes always, steps when it is kept
+      rows_[out] = row;
+      out += keep(row) ? 1 : 0;
+    }
+    rows_.resize(out);
+  }
+  void AddAll() {
+    rows_.resize(pool_->size());
+    std::iota(rows_.begin(), rows_.end(), 0u);
+  }
   // Keeps those with keep[i] != 0; calls dropped(row) for the others.
   template <class Dropped>
   void Compact(std::span<const uint8_t> keep, Dropped&& dropped) {

@@ -53,7 +53,7 @@ struct TokenizedPrompt final : Data {
 };
 
 // How much of the prompt each endpoint is thought to hold. Columns are by row of the PoolView.
-struct PrefixMatch final : Data {
+struct PrefixMatch : Data {
   static constexpr DataKind kKind = DataKind::kPrefixMatch;
   std::vector<float> match_blocks;  // weighted by tier where the producer knows tiers
   std::vector<float> cpu_blocks;    // of the unweighted ones, those held below the first tier; empty: tiers not known
@@ -66,7 +66,7 @@ struct PrefixMatch final : Data {
 };
 
 // Requests that were sent and are not answered, by row.
-struct InflightLoad final : Data {
+struct InflightLoad : Data {
   static constexpr DataKind kKind = DataKind::kInflightLoad;
   std::vector<float> requests;
   std::vector<float> tokens;

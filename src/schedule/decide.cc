@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/check.h"
@@ -53,6 +54,7 @@ class DecisionRun {
   ProfileOutcome RunProfile(const Profile& profile, size_t ran);
   void RunFilters(const Profile& profile);
   void RunScorers(const Profile& profile);
+  void OrderRest(size_t count);
   void FillReceipt(const Profile& profile, ProfileReceipt& out);
   void AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers, size_t position) const;
   void Conclude();
@@ -121,11 +123,20 @@ int16_t DecisionRun::VerdictOf(uint32_t row) const {
 
 void DecisionRun::GatherCandidates() {
   state_.base_.Reset(pool_);
-  state_.base_verdicts_.resize(pool_.size());
-  for (uint32_t row = 0; row < pool_.size(); ++row) {
-    const int16_t verdict = VerdictOf(row);
-    state_.base_verdicts_[row] = verdict;
-    if (verdict == model::kCandidate) state_.base_.Add(row);
+  std::vector<int16_t>& verdicts = state_.base_verdicts_;
+  const Request& request = in_.request;
+  const std::vector<uint8_t>& up = pool_.in_rotation;
+  if (request.subset || !request.excluded.empty()) {
+    verdicts.resize(pool_.size());
+    state_.base_.AddIf([&](uint32_t row) { return (verdicts[row] = VerdictOf(row)) == model::kCandidate; });
+  } else if (up.empty() || std::memchr(up.data(), 0, up.size()) == nullptr) {
+    verdicts.assign(pool_.size(), model::kCandidate);
+    state_.base_.AddAll();
+  } else {
+    verdicts.resize(pool_.size());
+    for (size_t row = 0; row < pool_.size(); ++row)
+      verdicts[row] = up[row] != 0 ? model::kCandidate : model::kNotInRotation;
+    state_.base_.AddIf([&](uint32_t row) { return up[row] != 0; });
   }
 }
 
@@ -309,36 +320,65 @@ void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdic
   if (pool_.scraped_at[row] != model::EndpointState::kNever) {
     candidate.data_age_ms = static_cast<float>(Seconds(in_.now - pool_.scraped_at[row]) * 1e3);
   }
-  const size_t n = state_.left_.size();
-  for (size_t s = 0; s < scorers; ++s) {
-    out.scores.push_back(verdict == model::kCandidate ? state_.matrix_[s * n + position]
-                                                      : std::numeric_limits<float>::quiet_NaN());
+  const size_t n = state_.left_.size(), first = out.scores.size();
+  out.scores.resize(first + scorers, std::numeric_limits<float>::quiet_NaN());
+  if (verdict == model::kCandidate) {
+    for (size_t s = 0; s < scorers; ++s) out.scores[first + s] = state_.matrix_[s * n + position];
   }
   if (verdict == model::kCandidate) candidate.total = state_.totals_[position];
   out.candidates.push_back(std::move(candidate));
 }
 
+// The best `count` candidates that are not picked, by total and row, into order_. Whoever is above the worst of the
+// best so far is collected; when four times as many as are wanted came together, the rest of them go. So most
+// candidates cost one comparison, and those in blocks without a hit a part of a vector's.
+void DecisionRun::OrderRest(size_t count) {
+  const size_t n = state_.left_.size();
+  const std::vector<float>& totals = state_.totals_;
+  std::vector<uint32_t>& order = state_.order_;
+  order.clear();
+  if (count == 0) return;
+  state_.keep_.assign(n, 1);
+  for (const uint32_t position : state_.picked_) state_.keep_[position] = 0;
+  const auto before = [&](uint32_t a, uint32_t b) { return totals[a] != totals[b] ? totals[a] > totals[b] : a < b; };
+  float above = -std::numeric_limits<float>::infinity();
+  bool all = true;  // until the first cut
+  constexpr size_t kBlock = 32;
+  for (size_t begin = 0; begin < n; begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, n);
+    uint32_t hits = 0;
+    for (size_t i = begin; i < end; ++i) hits += totals[i] > above;
+    if (hits == 0 && !all) continue;
+    for (size_t i = begin; i < end; ++i) {
+      // A later one that is only equal comes after the earlier ones.
+      if ((all || totals[i] > above) && state_.keep_[i] != 0) order.push_back(static_cast<uint32_t>(i));
+    }
+    if (order.size() < 4 * count + kBlock) continue;
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count - 1), order.end(), before);
+    order.resize(count);
+    above = totals[order[count - 1]];
+    all = false;
+  }
+  if (order.size() > count) {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count - 1), order.end(), before);
+    order.resize(count);
+  }
+  std::sort(order.begin(), order.end(), before);
+}
+
 void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   const size_t limit = state_.options_.receipt_candidates_max;
   const size_t n = state_.left_.size(), scorers = profile.scorers.size();
-  const std::vector<float>& totals = state_.totals_;
   out.columns = profile.columns;
   out.candidates.clear();
   out.scores.clear();
   out.picked = static_cast<uint32_t>(std::min(state_.picked_.size(), limit));
   out.runner_up = ProfileReceipt::kNone;
 
-  // The picked, then the rest by total. Only as many as are shown (and one, for the runner-up) are sorted.
-  std::vector<uint32_t>& order = state_.order_;
-  order.clear();
-  state_.keep_.assign(n, 1);
-  for (const uint32_t position : state_.picked_) state_.keep_[position] = 0;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (state_.keep_[i] != 0) order.push_back(i);
-  }
-  const size_t rest = std::min(order.size(), limit - out.picked);
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(rest), order.end(),
-                    [&](uint32_t a, uint32_t b) { return totals[a] != totals[b] ? totals[a] > totals[b] : a < b; });
+  // The picked, then the rest by total.
+  const std::vector<uint32_t>& order = state_.order_;
+  OrderRest(limit - out.picked);
+  const size_t rest = order.size();
   for (size_t i = 0; i < out.picked; ++i) {
     AddCandidate(out, state_.left_.row(state_.picked_[i]), model::kCandidate, scorers, state_.picked_[i]);
   }

@@ -386,5 +386,39 @@ TEST(PolicyState, ANewPolicyKeepsTheMemoryOfPluginsThatDidNotChange) {
   EXPECT_EQ(before.state.open_tickets(), 0u);
 }
 
+// The receipt's order is that of a full sort, however few are shown and however many totals are equal.
+TEST(Decide, AShortReceiptIsTheBeginningOfTheWholeOne) {
+  Rng rng(17);
+  for (int round = 0; round < 150; ++round) {
+    const std::string config = ConfigOf("plugins:\n- type: queue-scorer\n- {type: max-score-picker, parameters: " +
+                                        std::string(round % 3 == 0 ? "{maxNumOfEndpoints: 5}}\n" : "{}}\n"));
+    const size_t n = 1 + rng.Below(1500), limit = rng.Below(80);
+    Harness shown(config, {.receipt_candidates_max = limit}), whole(config, {.receipt_candidates_max = 5000});
+    const uint64_t spread = 1 + rng.Below(round % 2 == 0 ? 5 : 100'000);
+    std::vector<TestEndpoint> all;
+    for (size_t i = 0; i < n; ++i) {
+      all.push_back({.name = std::to_string(i),
+                     .waiting = static_cast<float>(rng.Below(spread)),
+                     .in_rotation = rng.Below(9) != 0});
+    }
+    const auto pool = MakePool(all);
+    const auto& one = shown.Decide(TextRequest("r", "x"), pool);
+    const auto& other = whole.Decide(TextRequest("r", "x"), pool);
+    ASSERT_EQ(one.ok(), other.ok());
+    if (!one.ok()) continue;
+    const auto& few = one.receipt.profiles[0];
+    const auto& many = other.receipt.profiles[0];
+    ASSERT_EQ(few.candidates.size(), std::min(limit, n));
+    for (size_t i = 0; i < few.candidates.size(); ++i)
+      ASSERT_EQ(few.candidates[i].endpoint, many.candidates[i].endpoint);
+    for (size_t i = many.picked + 1; i < many.candidates.size(); ++i) {
+      const auto &a = many.candidates[i - 1], &b = many.candidates[i];
+      if (b.verdict != model::kCandidate) break;
+      ASSERT_TRUE(a.total > b.total ||
+                  (a.total == b.total && std::stoul(a.endpoint->name) < std::stoul(b.endpoint->name)));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::schedule

@@ -69,7 +69,7 @@ TEST(FlowPolicies, ReferencesNameInstancesOrTypesOfTheRightKind) {
   EXPECT_THAT(
       ErrorOf(plugins + "flowControl:\n  priorityBands:\n  - {priority: 1, fairnessPolicyRef: fare}\n"),
       HasSubstr("priorityBands[0].fairnessPolicyRef: fairness policy references undefined plugin 'fare'; did you "
-                "mean 'fair'? (line 8)"));
+                "mean 'fair'? (line 9)"));
   EXPECT_THAT(ErrorOf(plugins + "flowControl:\n  defaultPriorityBand: {orderingPolicyRef: fcfs-ordering-polcy}\n"),
               HasSubstr("did you mean 'fcfs-ordering-policy'"));
   EXPECT_THAT(ErrorOf(plugins + "flowControl:\n  defaultNegativePriorityBand: {orderingPolicyRef: fair}\n"),

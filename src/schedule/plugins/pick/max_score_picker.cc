@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "schedule/columns.h"
 #include "schedule/plugins/pick/shuffle.h"
 
 namespace sluice::schedule {
@@ -18,14 +19,21 @@ MaxScorePicker::MaxScorePicker(const PluginInfo& info, std::string name, const P
 void MaxScorePicker::Pick(const DecisionInput& in, const Candidates&, std::span<const float> totals,
                           std::vector<uint32_t>& picked, std::vector<double>&) const {
   if (count_ == 1) {  // the usual case needs no order
-    const float best = *std::max_element(totals.begin(), totals.end());
+    const float best = MaxOf(totals);
     const auto ties = static_cast<uint64_t>(std::count(totals.begin(), totals.end(), best));
     uint64_t skip = ties > 1 ? in.rng.Below(ties) : 0;
-    for (uint32_t i = 0; i < totals.size(); ++i) {
-      if (totals[i] == best && skip-- == 0) {
-        picked.push_back(i);
-        return;
+    constexpr size_t kBlock = 128;  // blocks without the wanted one are passed over by counting
+    for (size_t begin = 0; begin < totals.size(); begin += kBlock) {
+      const auto block = totals.subspan(begin, std::min(kBlock, totals.size() - begin));
+      const auto here = static_cast<uint64_t>(std::count(block.begin(), block.end(), best));
+      if (skip >= here) {
+        skip -= here;
+        continue;
       }
+      size_t i = 0;
+      while (block[i] != best || skip-- != 0) ++i;
+      picked.push_back(static_cast<uint32_t>(begin + i));
+      return;
     }
   }
   // Sorting a uniformly shuffled order leaves equals in uniform order.

@@ -59,6 +59,11 @@ struct HistoryState final : PluginState {
   }
 };
 
+// Clearing it costs as much as filling it did: few endpoints hold a prompt.
+struct HistoryMatch final : PrefixMatch {
+  std::vector<uint32_t> holders;  // rows that are not 0
+};
+
 }  // namespace
 
 constinit const PluginInfo ApproxPrefixCacheProducer::kInfo = {
@@ -81,6 +86,8 @@ std::shared_ptr<PluginState> ApproxPrefixCacheProducer::MakeState(const StateOpt
   return std::make_shared<HistoryState>(options.prefix_entries_max);
 }
 
+std::unique_ptr<Data> ApproxPrefixCacheProducer::MakeData() const { return std::make_unique<HistoryMatch>(); }
+
 void ApproxPrefixCacheProducer::ForgetGone(const model::PoolMembers& members, PluginState& state) const {
   static_cast<HistoryState&>(state).index.RemoveIf(
       [&](model::EndpointId id) { return members.RowOf(id) == model::PoolMembers::kNoRow; });
@@ -97,7 +104,7 @@ size_t ApproxPrefixCacheProducer::BlocksMax(uint32_t block_size) const {
 }
 
 Status ApproxPrefixCacheProducer::Produce(const DecisionInput& in, const Candidates& candidates, Data& out) const {
-  auto& match = static_cast<PrefixMatch&>(out);
+  auto& match = static_cast<HistoryMatch&>(out);
   HistoryState& state = in.StateOf<HistoryState>(*this);
   state.hashes.clear();
   state.chain_end.clear();
@@ -113,11 +120,17 @@ Status ApproxPrefixCacheProducer::Produce(const DecisionInput& in, const Candida
     state.index.Lookup(state.Chain(i), state.matches);
   }
   match.total_blocks = static_cast<uint32_t>(state.hashes.size());
-  match.match_blocks.assign(in.pool.size(), 0);
+  if (match.match_blocks.size() == in.pool.size()) {
+    for (const uint32_t row : match.holders) match.match_blocks[row] = 0;
+  } else {
+    match.match_blocks.assign(in.pool.size(), 0);
+  }
+  match.holders.clear();
   for (const model::EndpointId id : state.matches.touched) {
     const uint32_t row = in.pool.members->RowOf(id);
     if (row != model::PoolMembers::kNoRow) {
       match.match_blocks[row] = static_cast<float>(state.matches.blocks_by_slot[id.slot]);
+      match.holders.push_back(row);
     }
   }
   return {};

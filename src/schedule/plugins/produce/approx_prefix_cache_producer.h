@@ -18,7 +18,7 @@ class ApproxPrefixCacheProducer final : public Plugin, public Producer, public H
   void ForgetGone(const model::PoolMembers& members, PluginState& state) const override;
 
   DataKind Provides() const override { return DataKind::kPrefixMatch; }
-  std::unique_ptr<Data> MakeData() const override { return std::make_unique<PrefixMatch>(); }
+  std::unique_ptr<Data> MakeData() const override;
   Status Produce(const DecisionInput& in, const Candidates& candidates, Data& out) const override;
   void OnDispatch(const DecisionInput& in, const model::Decision& decision, Ticket& ticket) const override;
 

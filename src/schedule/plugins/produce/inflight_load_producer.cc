@@ -1,6 +1,7 @@
 #include "schedule/plugins/produce/inflight_load_producer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/check.h"
@@ -35,7 +36,13 @@ constexpr ParamSpec kParams[] = {
 };
 
 struct LoadState final : PluginState {
+  static constexpr size_t kChangesKept = 256;
   std::vector<InflightLoadProducer::Load> by_slot;
+  // The slots that changed lately, a ring: columns made a few changes ago are brought up to date without a walk.
+  std::array<uint32_t, kChangesKept> changed{};
+  uint64_t changes = 0;
+
+  void Changed(uint32_t slot) { changed[changes++ % kChangesKept] = slot; }
 
   InflightLoadProducer::Load* Find(model::EndpointId id) {
     if (id.slot >= by_slot.size() || by_slot[id.slot].generation != id.generation) return nullptr;
@@ -46,6 +53,13 @@ struct LoadState final : PluginState {
     if (by_slot[id.slot].generation != id.generation) by_slot[id.slot] = {.generation = id.generation};
     return by_slot[id.slot];
   }
+};
+
+// Columns that know how far they are: a policy's successor has its own over the same state.
+struct TrackedLoad final : InflightLoad {
+  const LoadState* of = nullptr;
+  uint64_t changes = 0;
+  uint64_t members_version = 0;
 };
 
 struct Charge {
@@ -68,6 +82,7 @@ void Release(LoadState& state, Charge& charge, bool requests_too) {
       SLUICE_CHECK(load->requests >= charge.requests, "in-flight requests do not go below zero");
       load->requests -= charge.requests;
     }
+    state.Changed(charge.id.slot);
   }
   charge.tokens = 0;
   if (requests_too) charge.requests = 0;
@@ -105,17 +120,33 @@ std::shared_ptr<PluginState> InflightLoadProducer::MakeState(const StateOptions&
   return std::make_shared<LoadState>();
 }
 
+std::unique_ptr<Data> InflightLoadProducer::MakeData() const { return std::make_unique<TrackedLoad>(); }
+
 Status InflightLoadProducer::Produce(const DecisionInput& in, const Candidates&, Data& out) const {
-  auto& data = static_cast<InflightLoad&>(out);
+  auto& data = static_cast<TrackedLoad&>(out);
   const LoadState& state = in.StateOf<LoadState>(*this);
-  data.requests.resize(in.pool.size());
-  data.tokens.resize(in.pool.size());
-  for (size_t row = 0; row < in.pool.size(); ++row) {
+  const auto set = [&](size_t row) {
     const model::EndpointId id = in.pool.id(row);
     const bool known = id.slot < state.by_slot.size() && state.by_slot[id.slot].generation == id.generation;
     data.requests[row] = known ? static_cast<float>(state.by_slot[id.slot].requests) : 0;
     data.tokens[row] = known ? static_cast<float>(state.by_slot[id.slot].tokens) : 0;
+  };
+  const bool same = data.of == &state && data.members_version == in.pool.members_version &&
+                    data.requests.size() == in.pool.size() && state.changes - data.changes <= LoadState::kChangesKept;
+  if (same) {
+    const auto& row_of_slot = in.pool.members->row_of_slot;
+    for (uint64_t change = data.changes; change < state.changes; ++change) {
+      const uint32_t slot = state.changed[change % LoadState::kChangesKept];
+      if (slot < row_of_slot.size() && row_of_slot[slot] != model::PoolMembers::kNoRow) set(row_of_slot[slot]);
+    }
+  } else {
+    data.requests.resize(in.pool.size());
+    data.tokens.resize(in.pool.size());
+    for (size_t row = 0; row < in.pool.size(); ++row) set(row);
   }
+  data.of = &state;
+  data.members_version = in.pool.members_version;
+  data.changes = state.changes;
   return {};
 }
 
@@ -148,6 +179,7 @@ void InflightLoadProducer::OnDispatch(const DecisionInput& in, const model::Deci
     Load& load = state.Make(target.id);
     load.requests += charge.requests;
     load.tokens += charge.tokens;
+    state.Changed(target.id.slot);
     memo->list.push_back(charge);
   }
   ticket.memos.emplace_back(index(), std::move(memo));

@@ -23,7 +23,7 @@ class InflightLoadProducer final : public Plugin, public Producer, public Hooks 
   std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
 
   DataKind Provides() const override { return DataKind::kInflightLoad; }
-  std::unique_ptr<Data> MakeData() const override { return std::make_unique<InflightLoad>(); }
+  std::unique_ptr<Data> MakeData() const override;
   Status Produce(const DecisionInput& in, const Candidates& candidates, Data& out) const override;
 
   void OnDispatch(const DecisionInput& in, const model::Decision& decision, Ticket& ticket) const override;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "schedule/columns.h"
+
 namespace sluice::schedule {
 namespace {
 constexpr ParamSpec kParams[] = {
@@ -46,10 +48,11 @@ void ActiveRequestScorer::Score(const DecisionInput& in, const Candidates& candi
     return;
   }
   const std::span<const float> requests = candidates.Gather(load->requests);
-  float most = 0;
-  for (const float count : requests) most = std::max(most, count);
+  const float most = requests.empty() ? 0 : MaxOf(requests);
+  const float idle = idle_threshold_, busy = max_busy_score_;
   for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = requests[i] <= idle_threshold_ ? 1 : (most - requests[i]) / most * max_busy_score_;
+    const float score = (most - requests[i]) / most * busy;  // computed for all, so that the loop has no branch
+    out[i] = requests[i] <= idle ? 1 : score;
   }
 }
 

@@ -5,20 +5,19 @@
 #include <algorithm>
 #include <span>
 
+#include "schedule/columns.h"
+
 namespace sluice::schedule {
 
 inline void ScoreLowerIsBetter(std::span<const float> values, std::span<float> out) {
   if (values.empty()) return;
-  float low = values[0], high = values[0];
-  for (const float value : values) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
+  const MinMax seen = MinMaxOf(values);
+  const float low = seen.min, high = seen.max, range = high - low;
   if (high == low) {
     std::fill(out.begin(), out.end(), 1.0f);
     return;
   }
-  for (size_t i = 0; i < values.size(); ++i) out[i] = (high - values[i]) / (high - low);
+  for (size_t i = 0; i < values.size(); ++i) out[i] = (high - values[i]) / range;
 }
 
 }  // namespace sluice::schedule
