@@ -89,8 +89,8 @@ TEST(Model, WildMeasurementsDoNotSpoilIt) {
     const float predicted = learner.model.Predict(learner.kind, seen.endpoint, seen.features).ttft_ms;
     errors.push_back(std::abs(predicted - ttft) / ttft);
     const uint64_t dice = rng.Below(100);
-    if (dice < 3) ttft *= 30;  // the network stood still
-    if (dice == 3) ttft /= 30;
+    if (dice < 4) ttft *= 30;    // the network stood still
+    if (dice >= 90) ttft /= 30;  // an answer that was no answer
     learner.model.ObserveTtft(learner.kind, seen.endpoint, seen.features, ttft);
   };
   learner.fleet.Run(600);
@@ -158,6 +158,24 @@ TEST(Model, EachTermPullsItsWay) {
   EXPECT_NEAR(ttft({.prefill_tokens_ahead = 8'000, .prefill_requests_ahead = 1}) - ttft(busy), 100, 0.1);
   EXPECT_NEAR(ttft({.prefill_tokens_ahead = 8'000, .prefill_requests_ahead = 1, .prefill_elapsed_ms = 1e6F}), idle,
               0.1);
+}
+
+TEST(Model, ExpectsTheInterruptionsThatItSaw) {
+  Model quiet({.kinds_max = 2, .endpoints_max = 4});
+  Model busy({.kinds_max = 2, .endpoints_max = 4});
+  const KindId kind = quiet.Intern("m|L40S|vllm");
+  ASSERT_EQ(busy.Intern("m|L40S|vllm"), kind);
+  Rng rng(12);
+  for (int i = 0; i < 200; ++i) {
+    const auto running = static_cast<float>(1 + rng.Below(10));
+    const float step = 20 + running;
+    const auto prompts = static_cast<float>(rng.Below(100));
+    quiet.ObserveItl(kind, kFirst, {.running = running}, step);
+    busy.ObserveItl(kind, kFirst, {.running = running, .prefill_tokens_per_token = prompts}, step + 0.4F * prompts);
+  }
+  const Features alone = {.request = {.prompt_tokens = 10, .output_tokens = 10}, .endpoint = {}};
+  EXPECT_NEAR(quiet.Predict(kind, kFirst, alone).itl_ms, 21, 2);
+  EXPECT_NEAR(busy.Predict(kind, kFirst, alone).itl_ms, 21 + 0.4F * 37, 7);  // 37: geometric mean
 }
 
 TEST(Model, RefusesGarbageAndCountsIt) {

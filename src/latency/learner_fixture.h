@@ -35,7 +35,9 @@ class Learner {
       EXPECT_TRUE(model.ObserveTtft(kind, seen.endpoint, seen.features, ttft, predicted_[seen.request].ttft_ms));
     };
     fleet.on_end = [this](const ItlSeen& seen) {
-      EXPECT_TRUE(model.ObserveItl(kind, seen.endpoint, seen.during, static_cast<float>(seen.itl_ms)));
+      const auto itl = static_cast<float>(seen.itl_ms);
+      itl_errors.push_back(std::abs(predicted_[seen.request].itl_ms - itl) / itl);
+      EXPECT_TRUE(model.ObserveItl(kind, seen.endpoint, seen.during, itl));
       predicted_.erase(seen.request);
     };
   }
@@ -43,7 +45,8 @@ class Learner {
   Model model{{.kinds_max = 8, .endpoints_max = 64}};
   Fleet fleet;
   KindId kind;
-  std::vector<float> ttft_errors;
+  std::vector<float> ttft_errors;  // of predictions at dispatch
+  std::vector<float> itl_errors;   // the same; the load while the answer runs is not known then
 
  private:
   std::map<uint64_t, Prediction> predicted_;

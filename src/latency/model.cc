@@ -117,7 +117,7 @@ void Model::StartFromNearest(Kind& kind) {
   kind.ttft.Inherit(StartOf(nearest->ttft));
   kind.itl.Inherit(StartOf(nearest->itl));
   kind.mean_uncached = nearest->mean_uncached;
-  kind.mean_interleaved = nearest->mean_interleaved;
+  kind.log_interleaved = nearest->log_interleaved;
   kind.Refresh();
 }
 
@@ -182,7 +182,8 @@ bool Model::ObserveItl(KindId id, model::EndpointId endpoint, const DecodeFeatur
 
   kind.itl.NoteError((predicted - static_cast<double>(itl_ms)) / static_cast<double>(itl_ms));
   kind.itl.Learn(terms, static_cast<double>(itl_ms) / static_cast<double>(bias.itl_factor));
-  kind.mean_interleaved += kMeanRate * (static_cast<double>(during.prefill_tokens_per_token) - kind.mean_interleaved);
+  kind.log_interleaved +=
+      kMeanRate * (std::log1p(static_cast<double>(during.prefill_tokens_per_token)) - kind.log_interleaved);
   kind.Refresh();
   if (EndpointBias* own = MutableBias(endpoint)) {
     own->itl_factor = MoveBias(own->itl, std::log(static_cast<double>(itl_ms) / expected));

@@ -101,8 +101,8 @@ class Model {
     std::string inherited_from;
     Fit ttft;
     Fit itl;
-    double mean_uncached;         // tokens of a prompt that are computed; moving mean
-    double mean_interleaved = 0;  // DecodeFeatures::prefill_tokens_per_token; moving mean
+    double mean_uncached;        // tokens of a prompt that are computed; moving mean
+    double log_interleaved = 0;  // moving mean of log(1 + DecodeFeatures::prefill_tokens_per_token)
     uint64_t ttft_refused = 0;
     uint64_t itl_refused = 0;
     ErrorWindow ttft_errors;

@@ -1,6 +1,7 @@
 // The reading half of Model: the formula of terms.h over columns.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/check.h"
 #include "latency/model.h"
@@ -57,11 +58,11 @@ void Compute(const Rates& rates, const RequestRow<float>& request, const Block& 
     const float ahead = AheadMs(rates.ttft, x, Uncached(request, row), step);
     const float factor = rates.ttft_factor * b.ttft_factor[i];
     ttft[i] = Larger(sum * factor - Smaller(row.elapsed, ahead * factor), kFloor);
-    // Its own decode: itself and half of its answer are there too, and prompts come in between as they mostly do.
+    // Its own decode: itself and half of its answer are there too, and prompts come in between as they
+    // usually do (geometric mean: one answer in a hundred that waits out a long prompt is not the usual one).
     const float resident = row.resident + request.prompt + request.output * 0.5F;
     itl[i] = Larger(
-        (StepMs(rates.itl, decoding + 1, resident) + rates.itl[kInterleaved] * rates.mean_interleaved) * itl_factor,
-        kFloor);
+        (StepMs(rates.itl, decoding + 1, resident) + rates.itl[kInterleaved] * rates.interleaved) * itl_factor, kFloor);
   }
 }
 
@@ -99,7 +100,7 @@ void Model::Kind::Refresh() {
   rates.ttft_factor = narrow(ttft.residual_factor());
   rates.itl_factor = narrow(itl.residual_factor());
   rates.mean_uncached = narrow(mean_uncached);
-  rates.mean_interleaved = narrow(mean_interleaved);
+  rates.interleaved = narrow(std::expm1(log_interleaved));
 }
 
 Prediction Model::Predict(KindId kind, model::EndpointId endpoint, const Features& features) const {

@@ -154,7 +154,7 @@ std::string Model::Save() const {
   writer.BeginObject().Field("format", kFormat).Field("version", kVersion).Key("kinds").BeginArray();
   for (const Kind& kind : kinds_) {
     writer.BeginObject().Field("name", kind.name).Field("inherited_from", kind.inherited_from);
-    writer.Field("mean_uncached", kind.mean_uncached).Field("mean_interleaved", kind.mean_interleaved);
+    writer.Field("mean_uncached", kind.mean_uncached).Field("log_interleaved", kind.log_interleaved);
     WriteFit(writer.Key("ttft"), kind.ttft, kTtftTermNames);
     WriteFit(writer.Key("itl"), kind.itl, kItlTermNames);
     writer.EndObject();
@@ -170,7 +170,7 @@ Result<std::vector<Model::Kind>> Model::ReadKinds(std::string_view text) {
   Reader reader(error);
   static constexpr std::array<std::string_view, 3> kMembers = {"format", "version", "kinds"};
   static constexpr std::array<std::string_view, 6> kKindMembers = {
-      "name", "inherited_from", "mean_uncached", "mean_interleaved", "ttft", "itl"};
+      "name", "inherited_from", "mean_uncached", "log_interleaved", "ttft", "itl"};
   if (!json->is_object() || json->value("format", Json()) != kFormat) {
     return Fail(Code::kInvalidArgument, "this is no saved latency model: \"format\" is not \"" + std::string(kFormat) +
                                             "\"; remove the file to start from priors");
@@ -189,7 +189,7 @@ Result<std::vector<Model::Kind>> Model::ReadKinds(std::string_view text) {
     Kind kind(reader.String(entry["name"], path + ".name", kKindNameMax));
     kind.inherited_from = reader.String(entry["inherited_from"], path + ".inherited_from", kKindNameMax);
     kind.mean_uncached = reader.Number(entry["mean_uncached"], path + ".mean_uncached", 0, kTokensMax);
-    kind.mean_interleaved = reader.Number(entry["mean_interleaved"], path + ".mean_interleaved", 0, kTokensMax);
+    kind.log_interleaved = reader.Number(entry["log_interleaved"], path + ".log_interleaved", 0, kLogMax);
     ReadFit(reader, entry["ttft"], path + ".ttft", kTtftTermNames, kind.ttft);
     ReadFit(reader, entry["itl"], path + ".itl", kItlTermNames, kind.itl);
     if (!reader.ok()) break;

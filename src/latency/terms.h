@@ -52,7 +52,7 @@ inline constexpr std::array<std::string_view, kItlTerms> kItlTermNames = {"weigh
 struct Rates {
   std::array<float, kTtftTerms> ttft;
   std::array<float, kItlTerms> itl;
-  float ttft_factor, itl_factor, mean_uncached, mean_interleaved;
+  float ttft_factor, itl_factor, mean_uncached, interleaved;
 };
 
 // 0 for NaN and below, at most `limit`.
