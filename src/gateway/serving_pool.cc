@@ -1,9 +1,8 @@
 #include "gateway/serving_pool.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
+#include "base/read_file.h"
 #include "observe/log.h"
 #include "pool/endpoint_file.h"
 
@@ -16,24 +15,11 @@ using runtime::Task;
 namespace {
 
 constexpr std::string_view kModule = "pool";
-constexpr size_t kConfigBytesMax = size_t{1} << 20;
 constexpr size_t kEndpointsMax = 20'000;
 constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered between two changes
 constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
-
-Result<std::string> ReadFile(const std::string& path, size_t bytes_max) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(Code::kNotFound, "cannot read " + path + "; does it exist, and may this user read it?");
-  std::string text(bytes_max + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > bytes_max) {
-    return Fail(Code::kTooLarge, path + " is over " + std::to_string(bytes_max) + " bytes");
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -41,7 +27,7 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
                                                        GatewayMetrics& metrics, PoolOptions options) {
   std::string text(schedule::DefaultConfigText());
   if (!options.config_path.empty()) {
-    auto read = ReadFile(options.config_path, kConfigBytesMax);
+    auto read = ReadFile(options.config_path, schedule::kConfigBytesMax);
     if (!read) return tl::unexpected(read.error());
     text = std::move(*read);
   }

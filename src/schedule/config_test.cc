@@ -22,28 +22,24 @@ std::string ErrorOf(const std::string& body) {
 }
 std::string DescribeOf(const std::string& body) {
   const auto config = Load(body);
-  return config ? DescribePolicy(*config) : config.error().message;
+  return config ? PolicyText(*config) : config.error().message;
 }
 
 TEST(Config, TheBuiltInDefaultLoadsWithoutWarnings) {
   const auto config = LoadConfig(DefaultConfigText(), BuiltinRegistry());
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_THAT(config->warnings, IsEmpty());
-  EXPECT_EQ(DescribePolicy(*config),
-            "profile handler: single-profile-handler\n"
-            "producers, in order:\n"
-            "  token-producer (tokenized-prompt)\n"
-            "  approx-prefix-cache-producer (prefix-match)\n"
-            "profile default:\n"
-            "  scorer queue-scorer, weight 2\n"
-            "  scorer kv-cache-utilization-scorer, weight 2\n"
-            "  scorer prefix-cache-scorer, weight 3\n"
-            "  picker max-score-picker\n"
-            "metrics: metrics-data-source (http, /metrics) read by core-metrics-extractor\n"
-            "created max-score-picker: no picker is configured\n"
-            "created single-profile-handler: one profile and no profile handler\n"
-            "created approx-prefix-cache-producer: prefix-match needed by 'prefix-cache-scorer'\n"
-            "created token-producer: tokenized-prompt needed by 'approx-prefix-cache-producer'\n");
+  const std::string text = PolicyText(*config);
+  for (const char* line :
+       {"handler   single-profile-handler\n", "producer  token-producer",
+        "producer  approx-prefix-cache-producer {(autoTune true)", "profile default\n", "  scorer  x2 queue-scorer\n",
+        "  scorer  x2 kv-cache-utilization-scorer\n", "  scorer  x3 prefix-cache-scorer {(matchLengthWeight 0)",
+        "  picker  max-score-picker {(maxNumOfEndpoints 1)}\n", "metrics   metrics-data-source {(scheme http)",
+        "created   max-score-picker: no picker is configured\n",
+        "created   approx-prefix-cache-producer: prefix-match needed by 'prefix-cache-scorer'\n",
+        "created   token-producer: tokenized-prompt needed by 'approx-prefix-cache-producer'\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
   EXPECT_THAT(config->parsers,
               ElementsAre("openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"));
 }
