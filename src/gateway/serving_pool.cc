@@ -73,6 +73,8 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   for (const std::string& warning : config->warnings) {
     Log(Level::kWarn, kModule, "configuration", {{"pool", options.name}, {"warning", warning}});
   }
+  auto parsers = parse::ParserTable::Build(config->parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
   std::vector<std::string> warnings;
   const schedule::CoreMetricsExtractor* extractor =
       config->metrics.empty() ? nullptr : config->metrics.front().extractor;
@@ -81,20 +83,21 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   for (const std::string& warning : warnings) {
     Log(Level::kWarn, kModule, "metrics mapping", {{"pool", options.name}, {"warning", warning}});
   }
-  std::unique_ptr<ServingPool> pool(
-      new ServingPool(loop, client, metrics, std::move(options), std::move(*config), std::move(*dialects)));
+  std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(*config),
+                                                    std::move(*parsers), std::move(*dialects)));
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
   return pool;
 }
 
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-                         schedule::LoadedConfig config, pool::DialectTable dialects)
+                         schedule::LoadedConfig config, parse::ParserTable parsers, pool::DialectTable dialects)
     : loop_(loop),
       client_(client),
       metrics_(metrics),
       options_(std::move(options)),
       config_(std::move(config)),
+      parsers_(std::move(parsers)),
       dialects_(std::move(dialects)),
       state_(config_.policy),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),

@@ -15,6 +15,7 @@
 #include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
 #include "net/http_client.h"
+#include "parse/parser_table.h"
 #include "pool/dialect.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
@@ -44,6 +45,8 @@ class ServingPool {
 
   const std::string& name() const { return options_.name; }
   const schedule::LoadedConfig& config() const { return config_; }
+  // Of the configuration's request parsers.
+  const parse::ParserTable& parsers() const { return parsers_; }
   schedule::PolicyState& state() { return state_; }
   std::shared_ptr<const model::PoolView> View() { return set_.View(); }
 
@@ -73,7 +76,7 @@ class ServingPool {
   struct Watched;
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config, pool::DialectTable dialects);
+              schedule::LoadedConfig config, parse::ParserTable parsers, pool::DialectTable dialects);
   Status LoadEndpoints(bool first);
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFile();
@@ -90,6 +93,7 @@ class ServingPool {
   GatewayMetrics& metrics_;
   PoolOptions options_;
   schedule::LoadedConfig config_;
+  parse::ParserTable parsers_;
   pool::DialectTable dialects_;
   schedule::PolicyState state_;
   pool::EndpointSet set_;
