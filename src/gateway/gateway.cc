@@ -316,8 +316,9 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, parse::Route route, std::st
     else
       read = tl::unexpected(body.error());
   }
-  served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
   Result<ServingPool*> pool = read ? PoolFor(route, request) : Result<ServingPool*>(tl::unexpected(read.error()));
+  if (pool) schedule::ReadHeaders((*pool)->state().policy(), request);
+  served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
   std::optional<Error> failure;
   RelayReport report;
   bool relayed = false;

@@ -361,6 +361,16 @@ TEST(Gateway, WithoutThePassthroughParserAnUnknownPathIsRefused) {
   EXPECT_EQ(world.endpoints[0]->bodies.size(), 1u);
 }
 
+TEST(Gateway, SglangsGenerateNamesNoModel) {
+  World world({"m"},
+              "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: queue-scorer\n"
+              "requestHandler:\n  parsers:\n  - pluginRef: sglanghttp-parser\n");
+  const std::string_view body = R"({"input_ids":[1,2,3],"sampling_params":{"max_new_tokens":1}})";
+  EXPECT_EQ(world.Ask("POST", "/generate", body).status, 200);
+  EXPECT_THAT(world.endpoints[0]->bodies, testing::ElementsAre(body));
+  EXPECT_EQ(world.Ask("POST", "/generate", R"({"input_ids":[1.5]})").status, 400);
+}
+
 TEST(Gateway, MetricsHaveUpstreamsNames) {
   World world;
   world.Chat();

@@ -78,8 +78,8 @@ bool LabelSelectorFilter::Matches(const std::map<std::string, std::string>& labe
   });
 }
 
-std::unique_ptr<PluginState> LabelSelectorFilter::MakeState(const StateLimits&) const {
-  return std::make_unique<VerdictState>();
+std::shared_ptr<PluginState> LabelSelectorFilter::MakeState(const StateOptions&) const {
+  return std::make_shared<VerdictState>();
 }
 
 void LabelSelectorFilter::Keep(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const {

@@ -15,7 +15,7 @@ class LabelSelectorFilter final : public Plugin, public Filter {
   static const PluginInfo kInfo;
   static const PluginInfo kDeprecatedInfo;  // under its old name, by-label-selector
   LabelSelectorFilter(const PluginInfo& info, std::string name, const Params& params, codec::yaml::Problems& problems);
-  std::unique_ptr<PluginState> MakeState(const StateLimits& limits) const override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
   void Keep(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const override;
 
   bool Matches(const std::map<std::string, std::string>& labels) const;
