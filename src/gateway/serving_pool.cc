@@ -42,7 +42,10 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   for (const std::string& warning : config->warnings) {
     Log(Level::kWarn, kModule, "configuration", {{"pool", options.name}, {"warning", warning}});
   }
-  std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(*config)));
+  auto parsers = parse::ParserTable::Build(config->parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
+  std::unique_ptr<ServingPool> pool(
+      new ServingPool(loop, client, metrics, std::move(options), std::move(*config), std::move(*parsers)));
   if (const Status used = pool->scraper_.Use(pool->config_); !used) return tl::unexpected(used.error());
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
@@ -50,10 +53,11 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
 }
 
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-                         schedule::LoadedConfig config)
+                         schedule::LoadedConfig config, parse::ParserTable parsers)
     : loop_(loop),
       options_(std::move(options)),
       config_(std::move(config)),
+      parsers_(std::move(parsers)),
       state_(config_.policy),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),
