@@ -49,6 +49,7 @@ struct PluginState {
 // What a caller may set for a state: its memory, and what it shares with others.
 struct StateOptions {
   size_t prefix_entries_max = size_t{1} << 22;  // blocks remembered over all endpoints; about 50 bytes each
+  size_t sessions_max = size_t{1} << 16;        // remembered by each session affinity plugin; about 200 bytes each
   size_t receipt_candidates_max = 64;           // endpoints that a receipt spells out; the rest is counted
   std::shared_ptr<LatencyTracker> latency;      // the pool's; null: a plugin that predicts keeps one of its own
 };
