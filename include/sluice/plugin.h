@@ -1,20 +1,17 @@
-/*
- * Scheduling plugins from outside the tree: a shared object with one function, sluice_plugin_get, that returns a
- * table of what the plugin does. A configuration names it:
- *
- *   plugins:
- *   - name: my-scorer
- *     type: shared-object
- *     parameters: {path: my_scorer.so, config: {label: gpu}}
- *
- * Plain C (C99, usable from C++, Rust, Zig, Go), nothing else of Sluice is needed. How to: docs/develop/plugins.md.
- *
- * Thread rule: one instance (`self`) is called from several threads at once; what it changes after init it must guard.
- * Ownership: everything passed to a call belongs to the caller and is good for the time of the call only.
- * Cost: a call is made for every decision, so it should take microseconds; it must not wait, throw or end the process.
- */
-#ifndef SLUICE_PLUGIN_H
-#define SLUICE_PLUGIN_H
+// Scheduling plugins from outside the tree: a shared object with one function, sluice_plugin_get, that returns a
+// table of what the plugin does. A configuration names it:
+//
+//   plugins:
+//   - name: my-scorer
+//     type: shared-object
+//     parameters: {path: my_scorer.so, config: {label: gpu}}
+//
+// Plain C (C99, usable from C++, Rust, Zig, Go), nothing else of Sluice is needed. How to: docs/develop/plugins.md.
+//
+// Thread rule: one instance (`self`) is called from several threads at once; what it changes after init it must guard.
+// Ownership: everything passed to a call belongs to the caller and is good for the time of the call only.
+// Cost: a call is made for every decision, so it should take microseconds; it must not wait, throw or end the process.
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -96,5 +93,3 @@ sluice_plugin_get(void);
 #ifdef __cplusplus
 }
 #endif
-
-#endif /* SLUICE_PLUGIN_H */

@@ -17,8 +17,11 @@
 
 namespace sluice::schedule {
 
+inline constexpr size_t kConfigBytesMax = size_t{1} << 20;  // of a file
+
 struct LoadOptions {
   bool allow_experimental_plugins = false;
+  bool allow_shared_objects = true;  // false: code from outside is refused even with experimental plugins
   std::string folder;  // of the file; relative file names in it are relative to this; empty: to the process's
 };
 
@@ -28,6 +31,8 @@ struct MetricsBinding {
 };
 
 struct LoadedConfig {
+  std::string text;  // as it was given
+  LoadOptions options;
   std::shared_ptr<const Policy> policy;
   EndpointPickerConfig document;
   std::vector<MetricsBinding> metrics;       // what to scrape and how to read it
@@ -38,9 +43,5 @@ struct LoadedConfig {
 };
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options = {});
-
-// What runs, as text for people: handler, producers in order, each profile with filters, weights and picker, and what
-// was created automatically.
-std::string DescribePolicy(const LoadedConfig& config);
 
 }  // namespace sluice::schedule

@@ -1,6 +1,7 @@
 #include "schedule/decide.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -312,7 +313,7 @@ void DecisionRun::RunScorers(const Profile& profile) {
 
 void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers,
                                size_t position) const {
-  ReceiptCandidate candidate;
+  ReceiptCandidate& candidate = out.candidates.emplace_back();
   candidate.endpoint = pool_.members->endpoints[row];
   candidate.verdict = verdict;
   if (match_ != nullptr) candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
@@ -326,21 +327,31 @@ void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdic
     for (size_t s = 0; s < scorers; ++s) out.scores[first + s] = state_.matrix_[s * n + position];
   }
   if (verdict == model::kCandidate) candidate.total = state_.totals_[position];
-  out.candidates.push_back(std::move(candidate));
 }
 
-// The best `count` candidates that are not picked, by total and row, into order_. Whoever is above the worst of the
-// best so far is collected; when four times as many as are wanted came together, the rest of them go. So most
-// candidates cost one comparison, and those in blocks without a hit a part of a vector's.
+// A candidate as a number that sorts by total, highest first, and then by position. `total` is not NaN.
+static uint64_t OrderKey(float total, uint32_t position) {
+  const auto bits = std::bit_cast<uint32_t>(total + 0.0f);  // one zero instead of two
+  const uint32_t ascending = (bits >> 31) != 0 ? ~bits : bits | 0x8000'0000;
+  return uint64_t{~ascending} << 32 | position;
+}
+static uint32_t PositionOf(uint64_t key) { return static_cast<uint32_t>(key); }
+
+// The best `count` candidates that are not picked, in order, into order_. Whoever is above the worst of the best so far
+// is collected; when four times as many as are wanted came together, the rest of them go. So most candidates cost one
+// comparison, and those in blocks without a hit a part of a vector's.
 void DecisionRun::OrderRest(size_t count) {
   const size_t n = state_.left_.size();
-  const std::vector<float>& totals = state_.totals_;
-  std::vector<uint32_t>& order = state_.order_;
+  const float* const totals = state_.totals_.data();
+  std::vector<uint64_t>& order = state_.order_;
   order.clear();
   if (count == 0) return;
   state_.keep_.assign(n, 1);
   for (const uint32_t position : state_.picked_) state_.keep_[position] = 0;
-  const auto before = [&](uint32_t a, uint32_t b) { return totals[a] != totals[b] ? totals[a] > totals[b] : a < b; };
+  const auto cut = [&] {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count - 1), order.end());
+    order.resize(count);
+  };
   float above = -std::numeric_limits<float>::infinity();
   bool all = true;  // until the first cut
   constexpr size_t kBlock = 32;
@@ -351,19 +362,17 @@ void DecisionRun::OrderRest(size_t count) {
     if (hits == 0 && !all) continue;
     for (size_t i = begin; i < end; ++i) {
       // A later one that is only equal comes after the earlier ones.
-      if ((all || totals[i] > above) && state_.keep_[i] != 0) order.push_back(static_cast<uint32_t>(i));
+      if ((all || totals[i] > above) && state_.keep_[i] != 0) {
+        order.push_back(OrderKey(totals[i], static_cast<uint32_t>(i)));
+      }
     }
     if (order.size() < 4 * count + kBlock) continue;
-    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count - 1), order.end(), before);
-    order.resize(count);
-    above = totals[order[count - 1]];
+    cut();
+    above = totals[PositionOf(order[count - 1])];
     all = false;
   }
-  if (order.size() > count) {
-    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count - 1), order.end(), before);
-    order.resize(count);
-  }
-  std::sort(order.begin(), order.end(), before);
+  if (order.size() > count) cut();
+  std::sort(order.begin(), order.end());
 }
 
 void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
@@ -376,7 +385,7 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   out.runner_up = ProfileReceipt::kNone;
 
   // The picked, then the rest by total.
-  const std::vector<uint32_t>& order = state_.order_;
+  const std::vector<uint64_t>& order = state_.order_;
   OrderRest(limit - out.picked);
   const size_t rest = order.size();
   for (size_t i = 0; i < out.picked; ++i) {
@@ -384,7 +393,8 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   }
   if (rest > 0) out.runner_up = out.picked;
   for (size_t i = 0; i < rest; ++i) {
-    AddCandidate(out, state_.left_.row(order[i]), model::kCandidate, scorers, order[i]);
+    const uint32_t position = PositionOf(order[i]);
+    AddCandidate(out, state_.left_.row(position), model::kCandidate, scorers, position);
   }
   if (n < pool_.size()) {
     for (uint32_t row = 0; row < pool_.size() && out.candidates.size() < limit; ++row) {
@@ -398,7 +408,13 @@ void DecisionRun::Conclude() {
   const auto primary = policy_.handler->Primary(in_, state_.results_);
   if (!primary || state_.results_.OutcomeOf(*primary) != ProfileOutcome::kPicked) {
     if (!primary) {
-      Fail(primary.error().code, primary.error().message);
+      const bool full = primary.error().code == Code::kResourceExhausted;
+      std::string message = primary.error().message;
+      if (!empty_profiles_.empty()) {
+        message += "; none is left after the filters of profile " + empty_profiles_ +
+                   "; the receipt says which filter dropped which";
+      }
+      Fail(primary.error().code, std::move(message), full ? "rejected-saturated" : "");
     } else if (!empty_profiles_.empty()) {
       Fail(Code::kResourceExhausted,
            "no endpoints available for the given request: none is left after the filters of profile " +

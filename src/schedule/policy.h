@@ -96,7 +96,7 @@ class PolicyState {
   std::vector<float> totals_;
   std::vector<uint32_t> picked_;
   std::vector<double> pick_scratch_;
-  std::vector<uint32_t> order_;
+  std::vector<uint64_t> order_;  // of a receipt's candidates, as OrderRest packs them
   ProfileResults results_;
   std::vector<ProfileRun> next_;
 };

@@ -37,21 +37,24 @@ double ThreadMicroseconds() {
   return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
 
-model::PoolView Pool(size_t n) {
+// Every tenth endpoint is out of rotation when `some_down`: then columns must be gathered.
+model::PoolView Pool(size_t n, bool some_down = false) {
   Rng rng(5);
   std::vector<testing::TestEndpoint> list;
   for (size_t i = 0; i < n; ++i) {
     list.push_back({"e" + std::to_string(i), static_cast<float>(rng.Below(50)), static_cast<float>(rng.Below(100)),
                     static_cast<float>(rng.Uniform())});
+    list.back().in_rotation = !some_down || i % 10 != 0;
   }
   return testing::MakePool(list);
 }
 
-// range(0): endpoints, range(1): pseudo-tokens of prompt, range(2): candidates a receipt spells out.
+// range(0): endpoints, range(1): pseudo-tokens of prompt, range(2): candidates a receipt spells out, range(3): whether
+// some are out of rotation.
 void BM_Decide(benchmark::State& state) {
   const auto endpoints = static_cast<size_t>(state.range(0));
   testing::Harness harness(testing::ConfigOf(kFive), {.receipt_candidates_max = static_cast<size_t>(state.range(2))});
-  const model::PoolView pool = Pool(endpoints);
+  const model::PoolView pool = Pool(endpoints, state.range(3) != 0);
   const std::string text(static_cast<size_t>(state.range(1)) * 4, 'x');
   const model::Request request = testing::TextRequest("r", text);
   for (int i = 0; i < 64; ++i) {  // some endpoints hold the prompt, some have requests in flight
@@ -75,14 +78,39 @@ void BM_Decide(benchmark::State& state) {
   state.counters["cpu_p99_us"] = times[times.size() * 99 / 100];
 }
 BENCHMARK(BM_Decide)
-    ->ArgNames({"endpoints", "tokens", "receipt"})
-    ->Args({100, 1000, 64})
-    ->Args({100, 1000, 0})
-    ->Args({100, 16000, 64})
-    ->Args({7000, 1000, 64})
-    ->Args({7000, 1000, 0})
-    ->Args({7000, 16000, 64})
+    ->ArgNames({"endpoints", "tokens", "receipt", "some_down"})
+    ->Args({100, 1000, 64, 0})
+    ->Args({100, 1000, 0, 0})
+    ->Args({100, 16000, 64, 0})
+    ->Args({7000, 1000, 64, 0})
+    ->Args({7000, 1000, 0, 0})
+    ->Args({7000, 16000, 64, 0})
+    ->Args({100, 1000, 64, 1})
+    ->Args({7000, 1000, 64, 1})
     ->Unit(benchmark::kMicrosecond);
+
+// What receipts add to a decision: with and without one in turn, so that both see the same machine.
+void BM_ReceiptCost(benchmark::State& state) {
+  testing::Harness with(testing::ConfigOf(kFive)), without(testing::ConfigOf(kFive), {.receipt_candidates_max = 0});
+  const model::PoolView pool = Pool(static_cast<size_t>(state.range(0)));
+  const std::string text(4000, 'x');
+  const model::Request request = testing::TextRequest("r", text);
+  std::vector<double> on, off;
+  for (auto _ : state) {
+    const double start = ThreadMicroseconds();
+    with.Decide(request, pool);
+    const double middle = ThreadMicroseconds();
+    without.Decide(request, pool);
+    off.push_back(ThreadMicroseconds() - middle);
+    on.push_back(middle - start);
+  }
+  std::sort(on.begin(), on.end());
+  std::sort(off.begin(), off.end());
+  state.counters["on_p50_us"] = on[on.size() / 2];
+  state.counters["off_p50_us"] = off[off.size() / 2];
+  state.counters["receipt_us"] = on[on.size() / 2] - off[off.size() / 2];
+}
+BENCHMARK(BM_ReceiptCost)->Arg(100)->Arg(7000)->Unit(benchmark::kMicrosecond);
 
 void BM_DecideDispatchEnd(benchmark::State& state) {
   testing::Harness harness(testing::ConfigOf(kFive));

@@ -196,6 +196,12 @@ TEST(SharedObject, IsNotLoadedWithoutTheFlag) {
   const auto config = Load("path: odd.so", "", false);
   ASSERT_FALSE(config);
   EXPECT_THAT(config.error().message, HasSubstr("--allow-experimental-plugins"));
+  // A replayed log may allow experimental plugins, but code only when its reader does.
+  const auto logged = LoadConfig(
+      ConfigOf("plugins:\n- {name: mine, type: shared-object, parameters: {path: odd.so}}\n"), BuiltinRegistry(),
+      {.allow_experimental_plugins = true, .allow_shared_objects = false, .folder = kFolder});
+  ASSERT_FALSE(logged);
+  EXPECT_THAT(logged.error().message, HasSubstr("plugin 'mine' loads code"));
 }
 
 }  // namespace
