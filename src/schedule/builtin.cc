@@ -92,6 +92,9 @@ Registry BuiltinRegistry() {
   registry.Add(RequestParser::kOpenAi);
   registry.Add(RequestParser::kAnthropic);
   registry.Add(RequestParser::kVllmHttp);
+  registry.Add(RequestParser::kSglangHttp);
+  registry.Add(RequestParser::kVllmGrpc);
+  registry.Add(RequestParser::kVertexAi);
   registry.Add(RequestParser::kPassthrough);
   registry.SetDefaultProducer(DataKind::kTokenizedPrompt, TokenProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kPrefixMatch, ApproxPrefixCacheProducer::kInfo.type);
