@@ -165,8 +165,8 @@ TEST(Config, DataLayerReachesTheCaller) {
 
 TEST(Config, ImplicitProfileTakesEverythingAtWeightOne) {
   EXPECT_THAT(DescribeOf("plugins:\n- type: queue-scorer\n- type: random-picker\n- type: label-selector-filter\n"),
-              HasSubstr("profile default\n  filter  label-selector-filter\n  scorer  x1 queue-scorer\n  picker "
-                        "random-picker\n"));
+              HasSubstr("profile default\n  filter  label-selector-filter\n  scorer  x1 queue-scorer\n  picker  "
+                        "random-picker {"));
 }
 
 TEST(Config, PickersOneAProfile) {
