@@ -246,6 +246,8 @@ TEST(DisaggProfileHandler, WhatCannotBeMeant) {
               HasSubstr("plugin 'max-score-picker' is not a decider"));
   EXPECT_THAT(ErrorOf(Disagg("profiles: {decode: decod}")),
               HasSubstr("needs a scheduling profile named 'decod'; did you mean 'decode'?"));
+  EXPECT_THAT(ErrorOf(Disagg("profiles: {prefill: decode}")),
+              HasSubstr("two stages cannot share the scheduling profile 'decode'"));
   EXPECT_THAT(ErrorOf(Disagg("profiles: {prefil: x}")),
               HasSubstr("parameters.profiles.prefil: unknown field; did you mean 'prefill'?"));
   EXPECT_THAT(ErrorOf(Disagg("deciderPluginName: a, prefillDeciderPluginName: b")), HasSubstr("are the same setting"));
