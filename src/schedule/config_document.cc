@@ -184,9 +184,13 @@ class Decoder {
     flow.saturation_detector = RefUnder(reader, "saturationDetector");
     flow.enable_eviction = reader.Bool("enableEviction", false);
     reader.Finish();
-    root_.Warn("flowControl", config_.feature_gates["flowControl"]
-                                  ? std::string(kNotYet) + ": requests are not queued here"
-                                  : "is set without the feature gate flowControl and has no effect");
+    const bool gate = config_.feature_gates["flowControl"];
+    if (gate) {
+      root_.Warn("flowControl", std::string(kNotYet) + ": requests are not queued here");
+    } else if (!flow.saturation_detector || node->entries.size() > 1) {  // the detector sheds without the gate too
+      root_.Warn("flowControl",
+                 "is set without the feature gate flowControl and has no effect, saturationDetector excepted");
+    }
     config_.flow_control = std::move(flow);
   }
 

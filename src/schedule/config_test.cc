@@ -72,8 +72,10 @@ TEST(Config, UpstreamsErrorTexts) {
               HasSubstr("parser references undefined plugin 'x-parser'"));
   EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nrequestHandler:\n  parsers:\n  - pluginRef: queue-scorer\n"),
               HasSubstr("the configured parser \"queue-scorer\" is not loaded"));
-  EXPECT_THAT(ErrorOf("saturationDetector: {pluginRef: utilization-detector}\n"),
-              HasSubstr("saturation detector references undefined plugin 'utilization-detector'"));
+  EXPECT_THAT(ErrorOf("saturationDetector: {pluginRef: utilisation-detector}\n"),
+              HasSubstr("saturation detector references undefined plugin 'utilisation-detector'"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\nsaturationDetector: {pluginRef: queue-scorer}\n"),
+              HasSubstr("plugin 'queue-scorer' is not a saturation detector"));
   EXPECT_THAT(ErrorOf("schedulingProfiles:\n- name: a\n- name: b\n"), HasSubstr("no profile handler configured"));
   EXPECT_THAT(ErrorOf("plugins:\n- type: single-profile-handler\nschedulingProfiles:\n- name: a\n- name: b\n"),
               HasSubstr("SingleProfileHandler cannot support multiple scheduling profiles"));
@@ -163,8 +165,8 @@ TEST(Config, DataLayerReachesTheCaller) {
 
 TEST(Config, ImplicitProfileTakesEverythingAtWeightOne) {
   EXPECT_THAT(DescribeOf("plugins:\n- type: queue-scorer\n- type: random-picker\n- type: label-selector-filter\n"),
-              HasSubstr("profile default\n  filter  label-selector-filter\n  scorer  x1 queue-scorer\n  picker "
-                        "random-picker\n"));
+              HasSubstr("profile default\n  filter  label-selector-filter\n  scorer  x1 queue-scorer\n  picker  "
+                        "random-picker {"));
 }
 
 TEST(Config, PickersOneAProfile) {
@@ -182,9 +184,10 @@ TEST(Config, PickersOneAProfile) {
 }
 
 TEST(Config, ProducersByName) {
-  EXPECT_THAT(DescribeOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
-                         "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mine}}\n"),
-              ::testing::ContainsRegex("producer  token-producer[^\n]*\nproducer  mine \\[approx-prefix-cache-producer\\]"));
+  EXPECT_THAT(
+      DescribeOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
+                 "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mine}}\n"),
+      ::testing::ContainsRegex("producer  token-producer[^\n]*\nproducer  mine \\[approx-prefix-cache-producer\\]"));
   EXPECT_THAT(ErrorOf("plugins:\n- {type: approx-prefix-cache-producer, name: mine}\n"
                       "- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: mien}}\n"),
               HasSubstr("plugin 'prefix-cache-scorer' reads from 'mien', which does not exist or does not produce "

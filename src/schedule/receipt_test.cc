@@ -94,7 +94,8 @@ TEST(ReceiptTable, IsReadable) {
 
 TEST(PodScores, FirstNullThenTheBlocksOfTheServer) {
   Harness harness(DefaultConfigText());
-  const auto pool = MakePool({{"a"}, {"b"}});
+  auto pool = MakePool({{"a"}, {"b"}});
+  for (TimePoint& scraped : pool.scraped_at) scraped = harness.clock.Now();  // else full, to a sheddable request
   const std::string text(300, 'x');
   model::Request request = TextRequest("r1", text);
   request.priority = -1;

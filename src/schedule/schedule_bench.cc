@@ -112,6 +112,65 @@ void BM_ReceiptCost(benchmark::State& state) {
 }
 BENCHMARK(BM_ReceiptCost)->Arg(100)->Arg(7000)->Unit(benchmark::kMicrosecond);
 
+// Filters over two profiles: roles, labels, load limits, prefix affinity, session, topology and the rollout screener.
+constexpr std::string_view kFilters = R"(
+plugins:
+- type: disaggregatedset-rollout-screener
+  parameters:
+    scope: {labelSelector: app=llm}
+    revisionGating: {mode: sum, requireRoles: {values: [prefill, decode]}, revisionLabelKey: rev, roleLabelKey: llm-d.ai/role}
+- {type: decode-filter}
+- {type: prefill-filter}
+- {type: label-selector-filter, parameters: {matchLabels: {app: llm}}}
+- {type: utilization-filter, parameters: {conditions: [{metric: waiting-queue, maxValue: 45}]}}
+- {type: utilization-detector}
+- {type: prefix-cache-affinity-filter}
+- {type: session-affinity-filter}
+- {type: topology-affinity-filter, parameters: {minAffinity: zone}}
+- {type: queue-scorer}
+- {type: always-disagg-pd-decider}
+- {type: disagg-profile-handler, parameters: {deciders: {prefill: always-disagg-pd-decider}}}
+schedulingProfiles:
+- name: decode
+  plugins:
+  - {pluginRef: decode-filter}
+  - {pluginRef: label-selector-filter}
+  - {pluginRef: utilization-filter}
+  - {pluginRef: session-affinity-filter}
+  - {pluginRef: prefix-cache-affinity-filter}
+  - {pluginRef: queue-scorer}
+- name: prefill
+  plugins:
+  - {pluginRef: prefill-filter}
+  - {pluginRef: topology-affinity-filter}
+  - {pluginRef: utilization-detector}
+  - {pluginRef: queue-scorer}
+)";
+
+void BM_DecideFilters(benchmark::State& state) {
+  testing::Harness harness(testing::ConfigOf(kFilters));
+  Rng rng(5);
+  std::vector<testing::TestEndpoint> list;
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    list.push_back({.name = "e" + std::to_string(i),
+                    .waiting = static_cast<float>(rng.Below(50)),
+                    .labels = {{"app", "llm"},
+                               {"rev", i % 3 == 0 ? "a" : "b"},
+                               {"llm-d.ai/role", i % 2 == 0 ? "decode" : "prefill"},
+                               {"topology.kubernetes.io/zone", "z" + std::to_string(i % 8)}}});
+  }
+  const model::PoolView pool = testing::MakePool(list);
+  const std::string text(4000, 'x');
+  model::Request request = testing::TextRequest("r", text);
+  request.headers.emplace_back("x-session-token", "ZGVmYXVsdC9nb25l");
+  for (int i = 0; i < 64; ++i) harness.Decide(request, pool);
+  const size_t before = allocations.load();
+  for (auto _ : state) harness.Decide(request, pool);
+  state.counters["allocs"] =
+      benchmark::Counter(static_cast<double>(allocations.load() - before), benchmark::Counter::kAvgIterations);
+}
+BENCHMARK(BM_DecideFilters)->Arg(100)->Arg(7000)->Unit(benchmark::kMicrosecond);
+
 void BM_DecideDispatchEnd(benchmark::State& state) {
   testing::Harness harness(testing::ConfigOf(kFive));
   const model::PoolView pool = Pool(static_cast<size_t>(state.range(0)));

@@ -1,8 +1,9 @@
 // SessionAffinity: what session-affinity-filter and -scorer share. A session goes to the endpoint that it had before.
 // How the endpoint is known: by a token that the client got with the answer and sends again (encoded_endpoint_header),
-// or by a table from session id to endpoint (session_id), which forgets unused sessions and is bounded. Thread rule:
-// immutable; what is remembered is a PluginState. Cost: a hash of the session id and two map look-ups a decision; the
-// map of endpoints is made again when endpoints come or go.
+// or by a table from session id to endpoint (session_id), which forgets unused sessions and is bounded. The table
+// belongs to one PolicyState: shards do not see each other's sessions, while tokens work on all of them.
+// Thread rule: immutable; what is remembered is a PluginState. Cost: a hash of the session id and two map look-ups a
+// decision; the map of endpoints is made again when endpoints come or go.
 #pragma once
 
 #include <optional>

@@ -39,6 +39,7 @@ PdProfileHandler::PdProfileHandler(const PluginInfo& info, std::string name, con
       path_(params.path()) {
   stages_.decode.profile = params.String("decodeProfile");
   stages_.prefill = {.profile = params.String("prefillProfile"), .decider = params.String("deciderPluginName")};
+  stages_.encode.profile.clear();  // it has no such stage
 }
 
 void PdProfileHandler::BindReferences(const PluginFinder& find, codec::yaml::Problems& problems) {

@@ -22,6 +22,11 @@ void RemoveHeader(Ticket& ticket, std::string_view name) {
 Status Stages::BindProfiles(std::span<const std::string> names) {
   for (Stage* stage : {&decode, &prefill, &encode}) stage->index.reset();
   idle_profiles_.clear();
+  for (const auto& [one, other] : {std::pair{&decode, &prefill}, {&decode, &encode}, {&prefill, &encode}}) {
+    if (one->profile == other->profile) {
+      return Fail(Code::kInvalidArgument, "two stages cannot share the scheduling profile '" + one->profile + "'");
+    }
+  }
   for (uint32_t i = 0; i < names.size(); ++i) {
     bool known = false;
     for (Stage* stage : {&decode, &prefill, &encode}) {

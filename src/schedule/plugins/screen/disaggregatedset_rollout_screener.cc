@@ -45,6 +45,11 @@ struct DisaggregatedSetRolloutScreener::Table final : PluginState {
   std::vector<uint32_t> revision;  // by row: a number for each revision; kNone: outside of the scope or without one
   std::vector<uint32_t> role;      // by row: index of the required role; kNone: another
   size_t revisions = 0;
+
+  // Of one decision.
+  std::vector<double> counts;   // of revision r and required role i at [r * roles + i]
+  std::vector<double> of_role;  // over all complete revisions
+  std::vector<double> weights;  // of each revision; 0 where a required role has no candidate
 };
 
 constinit const PluginInfo DisaggregatedSetRolloutScreener::kInfo = {
@@ -122,28 +127,49 @@ bool DisaggregatedSetRolloutScreener::ApplyStrictHeaders(const DecisionInput& in
   return free;
 }
 
-// Of each revision, by its number; 0 where a required role has no candidate.
-std::vector<double> DisaggregatedSetRolloutScreener::Weights(const Table& table, const Candidates& candidates,
-                                                             std::span<const uint8_t> keep) const {
-  std::vector<std::vector<double>> counts(table.revisions, std::vector<double>(roles_.size()));
+void DisaggregatedSetRolloutScreener::Weigh(const Candidates& candidates, std::span<const uint8_t> keep,
+                                            Table& table) const {
+  const size_t roles = roles_.size();
+  table.counts.assign(table.revisions * roles, 0);
+  table.of_role.assign(roles, 0);
+  table.weights.assign(table.revisions, 0);
   for (size_t i = 0; i < keep.size(); ++i) {
     const uint32_t row = candidates.row(i);
     if (keep[i] == 0 || table.revision[row] == Table::kNone || table.role[row] == Table::kNone) continue;
-    ++counts[table.revision[row]][table.role[row]];
+    ++table.counts[table.revision[row] * roles + table.role[row]];
   }
-  std::vector<double> weights(table.revisions), of_role(roles_.size());
-  for (size_t r = 0; r < counts.size(); ++r) {
-    if (std::find(counts[r].begin(), counts[r].end(), 0) != counts[r].end()) continue;
-    for (size_t role = 0; role < roles_.size(); ++role) {
-      weights[r] += counts[r][role];
-      of_role[role] += counts[r][role];
+  for (size_t r = 0; r < table.revisions; ++r) {
+    const std::span<const double> counts = std::span<const double>(table.counts).subspan(r * roles, roles);
+    if (std::find(counts.begin(), counts.end(), 0) != counts.end()) continue;
+    for (size_t role = 0; role < roles; ++role) {
+      table.weights[r] += counts[role];
+      table.of_role[role] += counts[role];
     }
   }
-  if (mode_ == Mode::kMaxRole) {  // one role for all revisions: the first of the most numerous
-    const auto dominant = static_cast<size_t>(std::max_element(of_role.begin(), of_role.end()) - of_role.begin());
-    for (size_t r = 0; r < weights.size(); ++r) weights[r] = weights[r] > 0 ? counts[r][dominant] : 0;
+  if (mode_ != Mode::kMaxRole) return;
+  // One role for all revisions: the first of the most numerous.
+  const auto dominant = std::max_element(table.of_role.begin(), table.of_role.end()) - table.of_role.begin();
+  for (size_t r = 0; r < table.revisions; ++r) {
+    if (table.weights[r] > 0) table.weights[r] = table.counts[r * roles + static_cast<size_t>(dominant)];
   }
-  return weights;
+}
+
+void DisaggregatedSetRolloutScreener::Number(const model::PoolView& pool, Table& table) const {
+  if (table.members == pool.members) return;
+  table.members = pool.members;
+  std::map<std::string, uint32_t, std::less<>> numbers;
+  table.revision.assign(pool.size(), Table::kNone);
+  table.role.assign(pool.size(), Table::kNone);
+  for (size_t row = 0; row < pool.size(); ++row) {
+    const model::Endpoint& endpoint = pool.endpoint(row);
+    const std::string* revision = LabelOf(endpoint, revision_label_);
+    const std::string* role = LabelOf(endpoint, role_label_);
+    if (revision == nullptr || !scope_.Matches(endpoint.labels)) continue;
+    table.revision[row] = numbers.try_emplace(*revision, static_cast<uint32_t>(numbers.size())).first->second;
+    const auto at = role == nullptr ? roles_.end() : std::find(roles_.begin(), roles_.end(), *role);
+    if (at != roles_.end()) table.role[row] = static_cast<uint32_t>(at - roles_.begin());
+  }
+  table.revisions = numbers.size();
 }
 
 void DisaggregatedSetRolloutScreener::Screen(const DecisionInput& in, const Candidates& candidates,
@@ -151,37 +177,22 @@ void DisaggregatedSetRolloutScreener::Screen(const DecisionInput& in, const Cand
   const bool by_chance = ApplyStrictHeaders(in, candidates, keep);
   if (mode_ == Mode::kDisabled) return;
   auto& table = in.StateOf<Table>(*this);
-  if (table.members != in.pool.members) {
-    table.members = in.pool.members;
-    std::map<std::string, uint32_t, std::less<>> numbers;
-    table.revision.assign(in.pool.size(), Table::kNone);
-    table.role.assign(in.pool.size(), Table::kNone);
-    for (size_t row = 0; row < in.pool.size(); ++row) {
-      const model::Endpoint& endpoint = in.pool.endpoint(row);
-      const std::string* revision = LabelOf(endpoint, revision_label_);
-      const std::string* role = LabelOf(endpoint, role_label_);
-      if (revision == nullptr || !scope_.Matches(endpoint.labels)) continue;
-      table.revision[row] = numbers.try_emplace(*revision, static_cast<uint32_t>(numbers.size())).first->second;
-      const auto at = role == nullptr ? roles_.end() : std::find(roles_.begin(), roles_.end(), *role);
-      if (at != roles_.end()) table.role[row] = static_cast<uint32_t>(at - roles_.begin());
-    }
-    table.revisions = numbers.size();
-  }
-  std::vector<double> weights = Weights(table, candidates, keep);
+  Number(in.pool, table);
+  Weigh(candidates, keep, table);
   uint32_t chosen = Table::kNone;
   double total = 0;
-  for (const double weight : weights) total += weight;
+  for (const double weight : table.weights) total += weight;
   if (by_chance && total > 0) {
     double left = in.rng.Uniform() * total;
-    for (uint32_t r = 0; r < weights.size(); ++r) {
-      if (weights[r] == 0) continue;
+    for (uint32_t r = 0; r < table.revisions && left >= 0; ++r) {
+      if (table.weights[r] == 0) continue;
       chosen = r;
-      if ((left -= weights[r]) < 0) break;
+      left -= table.weights[r];
     }
   }
   for (size_t i = 0; i < keep.size(); ++i) {
     const uint32_t revision = table.revision[candidates.row(i)];
-    if (revision == Table::kNone || weights[revision] == 0 || (by_chance && revision != chosen)) keep[i] = 0;
+    if (revision == Table::kNone || table.weights[revision] == 0 || (by_chance && revision != chosen)) keep[i] = 0;
   }
 }
 

@@ -33,7 +33,8 @@ class DisaggregatedSetRolloutScreener final : public Plugin, public Screener, pu
   void ReadGating(codec::yaml::MapReader gating);
   bool ApplyStrictHeaders(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const;
   struct Table;
-  std::vector<double> Weights(const Table& table, const Candidates& candidates, std::span<const uint8_t> keep) const;
+  void Number(const model::PoolView& pool, Table& table) const;
+  void Weigh(const Candidates& candidates, std::span<const uint8_t> keep, Table& table) const;
 
   LabelSelector scope_;
   std::vector<Selector> selectors_;
