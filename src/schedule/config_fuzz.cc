@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "schedule/describe.h"
 #include "schedule/testing.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
