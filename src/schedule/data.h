@@ -20,7 +20,8 @@ enum class DataKind : uint8_t {
   kInflightLoad,
   kLatencyPrediction,
   kEncoderMatch,
-  kSessionId
+  kSessionId,
+  kNothing
 };
 std::string_view Name(DataKind kind);
 
@@ -70,6 +71,7 @@ struct InflightLoad final : Data {
   static constexpr DataKind kKind = DataKind::kInflightLoad;
   std::vector<float> requests;
   std::vector<float> tokens;
+  std::vector<float> added_tokens;  // what this request would add there; empty: not known
 };
 
 // What the latency model expects of each endpoint, by row; NaN: no prediction. A headroom is the limit that the request
@@ -91,6 +93,11 @@ struct EncoderMatch final : Data {
 struct SessionId final : Data {
   static constexpr DataKind kKind = DataKind::kSessionId;
   std::string value;  // empty: the request has none
+};
+
+// Of a producer that only its own hooks read: what it found is in its PluginState.
+struct Nothing final : Data {
+  static constexpr DataKind kKind = DataKind::kNothing;
 };
 
 // One slot a producer.
