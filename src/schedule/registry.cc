@@ -50,6 +50,7 @@ void Registry::Add(const PluginInfo& info) {
 
 void Registry::SetDefaultProducer(DataKind kind, std::string_view type) {
   SLUICE_CHECK(Find(type) != nullptr, "a default producer is a registered type");
+  std::erase_if(default_producers_, [&](const auto& entry) { return entry.first == kind; });
   default_producers_.emplace_back(kind, type);
 }
 
