@@ -1,20 +1,34 @@
 // The registry of this program: one line a plugin type.
 #include "schedule/plugins/data/data_layer_plugins.h"
 #include "schedule/plugins/filter/label_selector_filter.h"
+#include "schedule/plugins/headers/agent_identity.h"
 #include "schedule/plugins/pick/max_score_picker.h"
 #include "schedule/plugins/pick/random_picker.h"
 #include "schedule/plugins/pick/weighted_random_picker.h"
 #include "schedule/plugins/produce/approx_prefix_cache_producer.h"
+#include "schedule/plugins/produce/burst_prefix_cache_producer.h"
 #include "schedule/plugins/produce/inflight_load_producer.h"
+#include "schedule/plugins/produce/mm_embeddings_cache_producer.h"
+#include "schedule/plugins/produce/p2p_source_producer.h"
+#include "schedule/plugins/produce/session_id_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
 #include "schedule/plugins/profile/single_profile_handler.h"
 #include "schedule/plugins/score/active_request_scorer.h"
+#include "schedule/plugins/score/context_length_aware.h"
+#include "schedule/plugins/score/endpoint_attribute_scorer.h"
+#include "schedule/plugins/score/header_label_affinity_scorer.h"
 #include "schedule/plugins/score/kv_cache_utilization_scorer.h"
+#include "schedule/plugins/score/latency_scorer.h"
 #include "schedule/plugins/score/load_aware_scorer.h"
+#include "schedule/plugins/score/lora_affinity_scorer.h"
+#include "schedule/plugins/score/mm_embeddings_cache_scorer.h"
+#include "schedule/plugins/score/multicluster_scorers.h"
 #include "schedule/plugins/score/no_hit_lru_scorer.h"
 #include "schedule/plugins/score/prefix_cache_scorer.h"
 #include "schedule/plugins/score/queue_scorer.h"
 #include "schedule/plugins/score/running_requests_size_scorer.h"
+#include "schedule/plugins/score/token_load_scorer.h"
+#include "schedule/plugins/score/topology_affinity_scorer.h"
 #include "schedule/registry.h"
 
 namespace sluice::schedule {
@@ -25,6 +39,12 @@ Registry BuiltinRegistry() {
   registry.Add(TokenProducer::kInfo);
   registry.Add(ApproxPrefixCacheProducer::kInfo);
   registry.Add(InflightLoadProducer::kInfo);
+  registry.Add(ApproxPrefixCacheProducer::kMulticlusterInfo);
+  registry.Add(BurstPrefixCacheProducer::kInfo);
+  registry.Add(MmEmbeddingsCacheProducer::kInfo);
+  registry.Add(SessionIdProducer::kInfo);
+  registry.Add(P2pSourceProducer::kInfo);
+  registry.Add(AgentIdentity::kInfo);
   registry.Add(LabelSelectorFilter::kInfo);
   registry.Add(LabelSelectorFilter::kDeprecatedInfo);
   registry.Add(PrefixCacheScorer::kInfo);
@@ -34,6 +54,17 @@ Registry BuiltinRegistry() {
   registry.Add(LoadAwareScorer::kInfo);
   registry.Add(ActiveRequestScorer::kInfo);
   registry.Add(NoHitLruScorer::kInfo);
+  registry.Add(TokenLoadScorer::kInfo);
+  registry.Add(LoraAffinityScorer::kInfo);
+  registry.Add(ContextLengthAware::kInfo);
+  registry.Add(MmEmbeddingsCacheScorer::kInfo);
+  registry.Add(LatencyScorer::kInfo);
+  registry.Add(EndpointAttributeScorer::kInfo);
+  registry.Add(HeaderLabelAffinityScorer::kInfo);
+  registry.Add(TopologyAffinityScorer::kInfo);
+  registry.Add(PrefixCacheScorer::kMulticlusterInfo);
+  registry.Add(MulticlusterKvCacheUtilizationScorer::kInfo);
+  registry.Add(MulticlusterQueueScorer::kInfo);
   registry.Add(MaxScorePicker::kInfo);
   registry.Add(RandomPicker::kInfo);
   registry.Add(WeightedRandomPicker::kInfo);
@@ -47,6 +78,7 @@ Registry BuiltinRegistry() {
   registry.SetDefaultProducer(DataKind::kTokenizedPrompt, TokenProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kPrefixMatch, ApproxPrefixCacheProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kInflightLoad, InflightLoadProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kEncoderMatch, MmEmbeddingsCacheProducer::kInfo.type);
   return registry;
 }
 
