@@ -1,7 +1,7 @@
 // ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on change)
-// or given at start, metrics and model names scraped from each, health kept from scrapes and from what requests met.
+// or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the Scraper.
 // Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it.
-// Cost: one request an endpoint a scrape interval; a snapshot of about 40 bytes an endpoint a change.
+// Cost: the scraper's; a snapshot of about 40 bytes an endpoint a change.
 #pragma once
 
 #include <map>
@@ -11,11 +11,9 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/rng.h"
-#include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
+#include "gateway/scraper.h"
 #include "net/http_client.h"
-#include "pool/dialect.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
 #include "schedule/decide.h"
@@ -57,48 +55,40 @@ class ServingPool {
   bool AllReady() const;  // every one
 
   // What a request met at the endpoint.
-  void Failed(model::EndpointId id, const Error& error);
-  void Answered(model::EndpointId id);
+  void Failed(model::EndpointId id, const Error& error) { scraper_.Failed(id, error); }
+  void Answered(model::EndpointId id) { scraper_.Answered(id); }
 
-  struct ServedModel {
-    std::string id;
-    std::string json;  // the endpoint's own entry of /v1/models
-  };
-  const std::vector<ServedModel>* ModelsOf(model::EndpointId id) const;
+  // Null while the endpoint has not told them.
+  const std::vector<ServedModel>* ModelsOf(model::EndpointId id) const { return scraper_.ModelsOf(id); }
   // The union over endpoints in rotation, by name.
   std::map<std::string, std::string> Models() const;
 
  private:
-  // An endpoint with the tasks that watch it; gone together.
-  struct Watched;
+  // Where a model is served; remembered until some endpoint's models change.
+  struct ModelUse {
+    bool any_known = false;
+    bool served = false;
+    std::vector<model::EndpointId> others;  // known not to serve it
+  };
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config, pool::DialectTable dialects);
+              schedule::LoadedConfig config);
   Status LoadEndpoints(bool first);
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFile();
-  runtime::Task<> Watch(Watched* endpoint);
-  runtime::Task<Status> ScrapeMetrics(Watched* endpoint);
-  runtime::Task<Status> ScrapeModels(Watched* endpoint);
-  void NoteFailure(Watched& endpoint, const Error& error);
-  void NoteSuccess(Watched& endpoint);
-  Watched* Find(model::EndpointId id) const;
-  bool IsReady(const Watched& endpoint) const;
+  const ModelUse& UseOf(std::string_view model) const;
+  bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
-  net::HttpClient& client_;
-  GatewayMetrics& metrics_;
   PoolOptions options_;
   schedule::LoadedConfig config_;
-  pool::DialectTable dialects_;
   schedule::PolicyState state_;
   pool::EndpointSet set_;
-  Rng rng_;
+  Scraper scraper_;
+  mutable std::map<std::string, ModelUse, std::less<>> uses_;
+  mutable uint64_t uses_models_version_ = 0;
   std::string endpoints_path_;  // empty: none is watched
   std::string endpoints_text_;  // as last read
-  codec::JsonReader reader_;
-  std::vector<std::unique_ptr<Watched>> watched_;
-  bool started_ = false;
   runtime::TaskScope watcher_;  // last: its task refers to the rest
 };
 

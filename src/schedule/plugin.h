@@ -24,6 +24,7 @@
 
 namespace sluice::schedule {
 
+class LatencyTracker;
 class Plugin;
 
 enum class Stability : uint8_t { kBeta, kAlpha };
@@ -49,6 +50,7 @@ struct PluginState {
 struct StateOptions {
   size_t prefix_entries_max = size_t{1} << 22;  // blocks remembered over all endpoints; about 50 bytes each
   size_t receipt_candidates_max = 64;           // endpoints that a receipt spells out; the rest is counted
+  std::shared_ptr<LatencyTracker> latency;      // the pool's; null: a plugin that predicts keeps one of its own
 };
 
 // Data that a plugin reads.
