@@ -89,6 +89,8 @@ struct Receipt {
   double saturation = -1;                                     // asked for sheddable requests only; below 0: not asked
   std::vector<ProfileReceipt> profiles;                       // those that ran, in order
   uint32_t primary = 0;                                       // index into profiles
+  double expected_ttft_ms = -1;                               // of the pick, by the latency model; below 0: not asked
+  double expected_plus_minus_ms = 0;                          // mean absolute error that the model expects of itself
   std::vector<std::string> notes;   // what was missing and is therefore not in the scores: worth a log line
   std::optional<Error> error;       // why nothing was picked
   std::string_view dropped_reason;  // upstream's word for it, a constant; empty: none

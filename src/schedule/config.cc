@@ -472,6 +472,8 @@ Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry,
   Problems problems;
   LoadedConfig config = Loader(registry, options, problems).Load(text);
   if (const Status status = problems.ToStatus("EndpointPickerConfig"); !status) return tl::unexpected(status.error());
+  config.text = text;
+  config.options = options;
   for (const auto& warning : problems.warnings()) config.warnings.push_back(warning.Text());
   return config;
 }

@@ -27,6 +27,8 @@ struct MetricsBinding {
 };
 
 struct LoadedConfig {
+  std::string text;  // as it was given
+  LoadOptions options;
   std::shared_ptr<const Policy> policy;
   EndpointPickerConfig document;
   std::vector<MetricsBinding> metrics;       // what to scrape and how to read it

@@ -156,7 +156,7 @@ uint64_t DecisionDigest(const model::Decision& decision) {
     add(profile.picked);
     add(profile.omitted);
     for (const model::ReceiptCandidate& candidate : profile.candidates) {
-      add(std::hash<std::string_view>{}(candidate.endpoint->id));
+      add(Fnv1a64(candidate.endpoint->id));
       add(static_cast<uint64_t>(int64_t{candidate.verdict}));
       add(candidate.matched_blocks);
       add(std::bit_cast<uint32_t>(candidate.total));
@@ -268,14 +268,22 @@ void DecisionLog::Decide(const model::Request& request, const PoolView& pool, co
 }
 
 void DecisionLog::Dispatch(uint64_t flight, TimePoint now) {
-  JsonWriter(line_).BeginObject().Field("t", "dispatch").Field("flight", flight)
-      .Field("now", now.time_since_epoch().count()).EndObject();
+  JsonWriter(line_)
+      .BeginObject()
+      .Field("t", "dispatch")
+      .Field("flight", flight)
+      .Field("now", now.time_since_epoch().count())
+      .EndObject();
   Write();
 }
 
 void DecisionLog::FirstChunk(uint64_t flight, TimePoint now) {
-  JsonWriter(line_).BeginObject().Field("t", "first").Field("flight", flight)
-      .Field("now", now.time_since_epoch().count()).EndObject();
+  JsonWriter(line_)
+      .BeginObject()
+      .Field("t", "first")
+      .Field("flight", flight)
+      .Field("now", now.time_since_epoch().count())
+      .EndObject();
   Write();
 }
 

@@ -66,7 +66,7 @@ class DecisionLog {
   uint64_t bytes_max_;
   uint64_t bytes_ = 0;
   bool full_ = false;
-  std::string line_;                     // being written
+  std::string line_;                      // being written
   std::unique_ptr<model::PoolView> was_;  // what the log has of the pool; null: nothing yet
 };
 

@@ -60,8 +60,7 @@ void LatencyTracker::RefreshKinds(const PoolView& view) {
 latency::EndpointFeatures LatencyTracker::FeaturesOf(const PoolView& view, uint32_t row, TimePoint now) {
   Load& load = LoadOf(view.id(row));
   load.running = view.running[row];
-  load.resident_tokens =
-      latency::ResidentTokens(view.kv_usage[row], view.num_blocks[row], view.block_size[row]);
+  load.resident_tokens = latency::ResidentTokens(view.kv_usage[row], view.num_blocks[row], view.block_size[row]);
   latency::EndpointFeatures features;
   features.waiting = view.waiting[row];
   features.running = load.running;
@@ -71,7 +70,7 @@ latency::EndpointFeatures LatencyTracker::FeaturesOf(const PoolView& view, uint3
   return features;
 }
 
-latency::Candidates LatencyTracker::Columns(const PoolView& view,  std::span<const float> cached_tokens, TimePoint now) {
+latency::Candidates LatencyTracker::Columns(const PoolView& view, std::span<const float> cached_tokens, TimePoint now) {
   RefreshKinds(view);
   ReleaseDue(now);
   const size_t n = view.size();
@@ -99,7 +98,8 @@ latency::Candidates LatencyTracker::Columns(const PoolView& view,  std::span<con
           .transfer_bytes = {}};
 }
 
-LatencyTracker::Expected LatencyTracker::Expect(const PoolView& view, uint32_t row,  const latency::RequestFeatures& request, float cached_tokens,
+LatencyTracker::Expected LatencyTracker::Expect(const PoolView& view, uint32_t row,
+                                                const latency::RequestFeatures& request, float cached_tokens,
                                                 TimePoint now) {
   RefreshKinds(view);
   ReleaseDue(now);
@@ -112,8 +112,8 @@ LatencyTracker::Expected LatencyTracker::Expect(const PoolView& view, uint32_t r
 LatencyTracker::Flight LatencyTracker::Dispatch(const Expected& expected, EndpointId endpoint, bool streaming,
                                                 TimePoint now) {
   Flight flight{.expected = expected, .endpoint = endpoint, .dispatched_at = now, .streaming = streaming};
-  flight.uncached_tokens = std::max(
-      1.0F, expected.features.request.prompt_tokens - expected.features.endpoint.cached_tokens);
+  flight.uncached_tokens =
+      std::max(1.0F, expected.features.request.prompt_tokens - expected.features.endpoint.cached_tokens);
   LoadOf(endpoint).ledger.Dispatch(now, flight.uncached_tokens);
   if (!streaming) {
     // Its first token cannot be seen: the ledger lets it go when it is expected.

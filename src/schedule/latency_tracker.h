@@ -31,7 +31,7 @@ class LatencyTracker {
 
   // One entry a row of `view`. `cached_tokens`: of this prompt, by row; empty: none. Views into the tracker and into
   // `view`, good until the next call of any function here.
-  latency::Candidates Columns(const model::PoolView& view,  std::span<const float> cached_tokens, TimePoint now);
+  latency::Candidates Columns(const model::PoolView& view, std::span<const float> cached_tokens, TimePoint now);
 
   struct Expected {
     latency::KindId kind{};
@@ -39,7 +39,8 @@ class LatencyTracker {
     latency::Prediction prediction;
   };
   // What to expect of one endpoint.
-  Expected Expect(const model::PoolView& view, uint32_t row,  const latency::RequestFeatures& request, float cached_tokens, TimePoint now);
+  Expected Expect(const model::PoolView& view, uint32_t row, const latency::RequestFeatures& request,
+                  float cached_tokens, TimePoint now);
 
   // A request on its way. Must reach End.
   struct Flight {

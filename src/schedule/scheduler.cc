@@ -36,11 +36,7 @@ bool IsName(std::string_view name) {
 }
 
 // Each lane its own numbers, so that a shadow more changes nothing for the others.
-uint64_t SeedOf(uint64_t seed, std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return seed ^ hash;
-}
+uint64_t SeedOf(uint64_t seed, std::string_view name) { return seed ^ Fnv1a64(name); }
 
 // Tokens of the prompt that the decision's pick is thought to hold.
 float CachedTokensOfPick(const Decision& decision) {
@@ -61,10 +57,10 @@ latency::RequestFeatures FeaturesOf(const Decision& decision, const Request& req
 
 }  // namespace
 
-Scheduler::Scheduler(LoadedConfig config, const Clock& clock, Options options)
+Scheduler::Scheduler(LoadedConfig config, const Clock& clock, Options options, std::string_view name)
     : clock_(clock), options_(std::move(options)), latency_(std::make_shared<LatencyTracker>(options_.latency)) {
   options_.state.latency = latency_;
-  live_ = MakeLane(kConfigured, std::move(config), nullptr);
+  live_ = MakeLane(name, std::move(config), nullptr);
 }
 
 Scheduler::~Scheduler() = default;
@@ -83,10 +79,17 @@ Lane* Scheduler::FindShadow(std::string_view name) {
   return nullptr;
 }
 
+const Decision* Scheduler::ShadowDecision(std::string_view name) const {
+  for (const auto& shadow : shadows_) {
+    if (shadow->name == name) return &shadow->decision;
+  }
+  return nullptr;
+}
+
 Status Scheduler::Put(std::string_view name, LoadedConfig config) {
   if (!IsName(name)) {
-    return Fail(Code::kInvalidArgument, "'" + std::string(name) +
-                                            "' cannot name a policy: use 1 to 63 letters, digits, '-', '_' and '.'");
+    return Fail(Code::kInvalidArgument,
+                "'" + std::string(name) + "' cannot name a policy: use 1 to 63 letters, digits, '-', '_' and '.'");
   }
   if (log_ != nullptr) log_->Policy(name, config);
   Lane* lane = live_->name == name ? live_.get() : FindShadow(name);
@@ -147,7 +150,8 @@ void Scheduler::Expect(const Request& request, const PoolView& pool, TimePoint n
   Decision& decision = live_->decision;
   decision.receipt.expected_ttft_ms = -1;
   if (!decision.ok()) return;
-  expected_ = latency_->Expect(pool, decision.pick().row, FeaturesOf(decision, request), CachedTokensOfPick(decision), now);
+  expected_ =
+      latency_->Expect(pool, decision.pick().row, FeaturesOf(decision, request), CachedTokensOfPick(decision), now);
   decision.receipt.expected_ttft_ms = double{expected_.prediction.ttft_ms};
   decision.receipt.expected_plus_minus_ms = double{expected_.prediction.ttft_plus_minus_ms};
 }
@@ -164,12 +168,11 @@ void Scheduler::Compare(const Request& request, const PoolView& pool, TimePoint 
     }
     const double live_ms = double{expected_.prediction.ttft_ms};
     const bool same = decision.pick().id == live_pick.id;
-    const double shadow_ms =
-        same ? live_ms
-             : double{latency_
-                          ->Expect(pool, decision.pick().row, FeaturesOf(decision, request),
-                                   CachedTokensOfPick(decision), now)
-                          .prediction.ttft_ms};
+    const double shadow_ms = same ? live_ms
+                                  : double{latency_
+                                               ->Expect(pool, decision.pick().row, FeaturesOf(decision, request),
+                                                        CachedTokensOfPick(decision), now)
+                                               .prediction.ttft_ms};
     comparison.Add(live_ms, shadow_ms, same);
   }
 }

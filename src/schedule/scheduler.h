@@ -50,7 +50,8 @@ class Scheduler {
   static constexpr std::string_view kConfigured = "configured";  // the lane of the pool's own configuration
   static constexpr size_t kShadowsMax = 8;
 
-  Scheduler(LoadedConfig config, const Clock& clock, Options options);
+  // `name`: of the first live lane; another one only when a log is replayed that began with another.
+  Scheduler(LoadedConfig config, const Clock& clock, Options options, std::string_view name = kConfigured);
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
 
@@ -71,6 +72,8 @@ class Scheduler {
   // The decision is good until the next Decide. `acting` false: only asked; nobody will dispatch it.
   const model::Decision& Decide(const model::Request& request, const model::PoolView& pool, bool acting = true);
   const model::Decision& decision() const { return live_->decision; }
+  // What the shadow of that name decided about the same request; nullptr when there is none.
+  const model::Decision* ShadowDecision(std::string_view name) const;
 
   struct Flight {
     struct Part {
@@ -117,7 +120,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Lane>> shadows_;
   std::vector<ShadowComparison> comparisons_;  // one a shadow
   PromotionGuard guard_;
-  std::string promoted_over_;          // the lane that was live before the latest promotion
+  std::string promoted_over_;  // the lane that was live before the latest promotion
   uint64_t first_promoted_flight_ = 0;
   std::string promotion_;              // how the latest one that was taken back ended
   LatencyTracker::Expected expected_;  // of the latest decision's pick

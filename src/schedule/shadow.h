@@ -52,9 +52,10 @@ std::string ShadowReportTable(const ShadowReport& report);
 
 // Watches a promotion: keeps the logarithms of the latest measured TTFTs (times spread over orders of magnitude; the
 // mean of logarithms is not ruled by a few long ones), and after a promotion tests by Welch's t whether the new ones
-// are greater. It looks after every 10th answer from the 30th to the 256th, and a promotion is worse when t > 3, which
-// by chance alone happens in about 1 % of promotions in spite of the 23 looks, and the ratio of geometric means is over
-// 1.05. What the requests ask for may change meanwhile: the test cannot tell that from a worse policy.
+// are greater. It looks after every 10th answer from the 30th to the 256th, and a promotion is worse when t > 3 and the
+// ratio of geometric means is over 1.05. In spite of the 23 looks chance alone takes back fewer than 2 % of promotions
+// (shadow's test counts them). What the requests ask for may change meanwhile: the test cannot tell that from a worse
+// policy.
 class PromotionGuard {
  public:
   static constexpr size_t kWindow = 256;
