@@ -10,6 +10,7 @@
 #include "schedule/plugins/produce/inflight_load_producer.h"
 #include "schedule/plugins/produce/mm_embeddings_cache_producer.h"
 #include "schedule/plugins/produce/p2p_source_producer.h"
+#include "schedule/plugins/produce/predicted_latency_producer.h"
 #include "schedule/plugins/produce/session_id_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
 #include "schedule/plugins/profile/single_profile_handler.h"
@@ -42,6 +43,7 @@ Registry BuiltinRegistry() {
   registry.Add(ApproxPrefixCacheProducer::kMulticlusterInfo);
   registry.Add(BurstPrefixCacheProducer::kInfo);
   registry.Add(MmEmbeddingsCacheProducer::kInfo);
+  registry.Add(PredictedLatencyProducer::kInfo);
   registry.Add(SessionIdProducer::kInfo);
   registry.Add(P2pSourceProducer::kInfo);
   registry.Add(AgentIdentity::kInfo);
@@ -78,6 +80,7 @@ Registry BuiltinRegistry() {
   registry.SetDefaultProducer(DataKind::kTokenizedPrompt, TokenProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kPrefixMatch, ApproxPrefixCacheProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kInflightLoad, InflightLoadProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kLatencyPrediction, PredictedLatencyProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kEncoderMatch, MmEmbeddingsCacheProducer::kInfo.type);
   return registry;
 }

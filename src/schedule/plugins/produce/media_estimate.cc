@@ -116,8 +116,8 @@ double MediaEstimate::ImageTokens(std::string_view content) const {
 double MediaEstimate::Frames(const VideoHeaders& headers) const {
   const double seconds = headers.seconds > 0 ? headers.seconds : video_.seconds;
   const double fps = headers.fps > 0 ? headers.fps : video_.source_fps;
-  double frames = video_.strided ? std::floor(std::floor(seconds * fps) / video_.stride)
-                                 : std::floor(seconds * video_.sample_fps);
+  double frames =
+      video_.strided ? std::floor(std::floor(seconds * fps) / video_.stride) : std::floor(seconds * video_.sample_fps);
   frames = std::max(frames, video_.min_frames);
   if (video_.max_frames > 0) frames = std::min(frames, video_.max_frames);
   return video_.strided ? frames : std::floor(frames / video_.patch);

@@ -9,7 +9,9 @@ namespace sluice::schedule {
 namespace {
 
 constexpr ParamSpec kParams[] = {
-    {.name = "estimate", .type = ParamType::kNode, .help = "four bytes a token, the default; `image` and `video` say how many tokens these stand for"},
+    {.name = "estimate",
+     .type = ParamType::kNode,
+     .help = "four bytes a token, the default; `image` and `video` say how many tokens these stand for"},
     {.name = "vllm", .type = ParamType::kNode, .help = "tokenize by an engine's render endpoint"},
     {.name = "udsTokenizerConfig", .type = ParamType::kNode, .help = "tokenize by a sidecar"},
     {.name = "modelName", .type = ParamType::kString, .help = "model of the vllm mode"},
