@@ -212,26 +212,28 @@ uint32_t BurstPrefixCacheProducer::SharingMost(const DecisionInput& in, const Ca
     const model::EndpointId id = in.pool.id(row);
     if (id.slot >= window.matches.blocks_by_slot.size() || window.LoadOf(id) >= share) continue;
     const size_t blocks = window.matches.blocks_by_slot[id.slot];
-    if (blocks <= most) continue;
+    if (blocks < most || (blocks == most && (best == kNobody || !Better(in, window, row, best)))) continue;
     most = blocks;
     best = row;
   }
   return best;
 }
 
+// Upstream's order of endpoints: fewest placed in this window, then fewest running, then by name.
+bool BurstPrefixCacheProducer::Better(const DecisionInput& in, const Window& window, uint32_t a, uint32_t b) {
+  const double load_a = window.LoadOf(in.pool.id(a)), load_b = window.LoadOf(in.pool.id(b));
+  if (load_a != load_b) return load_a < load_b;
+  if (in.pool.running[a] != in.pool.running[b]) return in.pool.running[a] < in.pool.running[b];
+  return in.pool.endpoint(a).id < in.pool.endpoint(b).id;
+}
+
 uint32_t BurstPrefixCacheProducer::LeastLoaded(const DecisionInput& in, const Candidates& candidates,
                                                const Window& window, const Group& group) const {
-  const auto better = [&](uint32_t a, uint32_t b) {
-    const double load_a = window.LoadOf(in.pool.id(a)), load_b = window.LoadOf(in.pool.id(b));
-    if (load_a != load_b) return load_a < load_b;
-    if (in.pool.running[a] != in.pool.running[b]) return in.pool.running[a] < in.pool.running[b];
-    return in.pool.endpoint(a).id < in.pool.endpoint(b).id;
-  };
   uint32_t best = kNobody, best_of_all = kNobody;
   for (const uint32_t row : candidates.rows()) {
-    if (best_of_all == kNobody || better(row, best_of_all)) best_of_all = row;
+    if (best_of_all == kNobody || Better(in, window, row, best_of_all)) best_of_all = row;
     if (group.On(in.pool.id(row)) >= per_replica_max_) continue;
-    if (best == kNobody || better(row, best)) best = row;
+    if (best == kNobody || Better(in, window, row, best)) best = row;
   }
   return best != kNobody ? best : best_of_all;  // more requests than all endpoints may have: spread the rest
 }

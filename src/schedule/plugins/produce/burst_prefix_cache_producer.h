@@ -34,6 +34,7 @@ class BurstPrefixCacheProducer final : public Plugin, public Producer, public Ho
   void ReadPrompt(const DecisionInput& in, const TokenizedPrompt& tokens, Window& window) const;
   uint32_t Place(const DecisionInput& in, const Candidates& candidates, Window& window) const;
   uint32_t SharingMost(const DecisionInput& in, const Candidates& candidates, Window& window) const;
+  static bool Better(const DecisionInput& in, const Window& window, uint32_t a, uint32_t b);
   uint32_t LeastLoaded(const DecisionInput& in, const Candidates& candidates, const Window& window,
                        const Group& group) const;
 
