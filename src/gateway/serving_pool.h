@@ -14,6 +14,7 @@
 #include "gateway/gateway_metrics.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
+#include "parse/parser_table.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
 #include "schedule/decide.h"
@@ -42,6 +43,8 @@ class ServingPool {
 
   const std::string& name() const { return options_.name; }
   const schedule::LoadedConfig& config() const { return config_; }
+  // Of the configuration's request parsers.
+  const parse::ParserTable& parsers() const { return parsers_; }
   schedule::PolicyState& state() { return state_; }
   std::shared_ptr<const model::PoolView> View() { return set_.View(); }
 
@@ -72,7 +75,7 @@ class ServingPool {
   };
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config);
+              schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFile();
@@ -82,6 +85,7 @@ class ServingPool {
   runtime::Loop& loop_;
   PoolOptions options_;
   schedule::LoadedConfig config_;
+  parse::ParserTable parsers_;
   schedule::PolicyState state_;
   pool::EndpointSet set_;
   Scraper scraper_;

@@ -59,7 +59,7 @@ class Loader {
     }
     const Params params = Params::Read(info->params, entry.parameters, entry.path + ".parameters", problems_);
     Plugin* plugin = Adopt(info->make(*info, entry.name, params, problems_));
-    plugin->set_parameters_text(codec::yaml::CanonicalText(entry.parameters));
+    plugin->set_parameters(codec::yaml::CanonicalText(entry.parameters), params.Effective());
     return plugin;
   }
 
@@ -67,7 +67,9 @@ class Loader {
     const Params params = Params::Read(info.params, codec::yaml::Node{}, std::string(info.type), problems_);
     out_.created.push_back(std::string(info.type) + ": " + reason);
     used_.insert(std::string(info.type));
-    return Adopt(info.make(info, std::string(info.type), params, problems_));
+    Plugin* plugin = Adopt(info.make(info, std::string(info.type), params, problems_));
+    plugin->set_parameters(codec::yaml::CanonicalText({}), params.Effective());
+    return plugin;
   }
 
   Plugin* Adopt(std::unique_ptr<Plugin> plugin) {
@@ -460,12 +462,6 @@ class Loader {
   std::set<std::string> used_;  // instance names that a profile, a section or a default refers to
 };
 
-std::string WeightText(float weight) {
-  char buffer[32];
-  const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, weight);
-  return std::string(buffer, end);
-}
-
 }  // namespace
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options) {
@@ -476,37 +472,6 @@ Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry,
   config.options = options;
   for (const auto& warning : problems.warnings()) config.warnings.push_back(warning.Text());
   return config;
-}
-
-std::string DescribePolicy(const LoadedConfig& config) {
-  const Policy& policy = *config.policy;
-  std::string out = "profile handler: " + policy.handler_plugin->name() + "\n";
-  if (!policy.producers.empty()) out += "producers, in order:\n";
-  for (const BoundProducer& bound : policy.producers) {
-    out += "  " + bound.plugin->name() + " (" + std::string(Name(bound.producer->Provides())) + ")\n";
-  }
-  if (policy.screener_names != nullptr) {
-    for (const std::string& screener : *policy.screener_names) out += "screener " + screener + "\n";
-  }
-  if (policy.saturation_plugin != nullptr) out += "saturation: " + policy.saturation_plugin->name() + "\n";
-  for (const auto& plugin : policy.plugins) {
-    if (dynamic_cast<const Admitter*>(plugin.get()) != nullptr) out += "admitter " + plugin->name() + "\n";
-  }
-  for (const Profile& profile : policy.profiles) {
-    out += "profile " + profile.name + ":\n";
-    for (const std::string& filter : profile.columns->filters) out += "  filter " + filter + "\n";
-    for (const auto& scorer : profile.columns->scorers) {
-      out += "  scorer " + scorer.name + ", weight " + WeightText(scorer.weight) + "\n";
-    }
-    out += "  picker " + profile.columns->picker + "\n";
-  }
-  for (const MetricsBinding& binding : config.metrics) {
-    out += "metrics: " + binding.source->name() + " (" + binding.source->scheme + ", " + binding.source->path + ")" +
-           (binding.extractor != nullptr ? " read by " + binding.extractor->name() : "") + "\n";
-  }
-  if (config.discovery != nullptr) out += "endpoints: file " + config.discovery->path + "\n";
-  for (const std::string& created : config.created) out += "created " + created + "\n";
-  return out;
 }
 
 }  // namespace sluice::schedule

@@ -17,6 +17,8 @@
 
 namespace sluice::schedule {
 
+inline constexpr size_t kConfigBytesMax = size_t{1} << 20;  // of a file
+
 struct LoadOptions {
   bool allow_experimental_plugins = false;
 };
@@ -39,9 +41,5 @@ struct LoadedConfig {
 };
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options = {});
-
-// What runs, as text for people: handler, producers in order, each profile with filters, weights and picker, and what
-// was created automatically.
-std::string DescribePolicy(const LoadedConfig& config);
 
 }  // namespace sluice::schedule

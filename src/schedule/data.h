@@ -37,7 +37,8 @@ struct TokenizedPrompt final : Data {
   std::vector<uint32_t> prompt_end;  // index behind each prompt's last token
   bool estimated = true;
 
-  // An image, video or sound: the tokens [begin, begin + length) stand for it.
+  // An image, video or sound: the tokens [begin, begin + length) stand for it. Length 0: it is in its prompt, which
+  // begins there, but where is not known.
   struct Media {
     uint64_t hash = 0;  // of its content
     uint32_t begin = 0;

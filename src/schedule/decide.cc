@@ -358,7 +358,13 @@ void DecisionRun::Conclude() {
   const auto primary = policy_.handler->Primary(in_, state_.results_);
   if (!primary || state_.results_.OutcomeOf(*primary) != ProfileOutcome::kPicked) {
     if (!primary) {
-      Fail(primary.error().code, primary.error().message);
+      const bool full = primary.error().code == Code::kResourceExhausted;
+      std::string message = primary.error().message;
+      if (!empty_profiles_.empty()) {
+        message += "; none is left after the filters of profile " + empty_profiles_ +
+                   "; the receipt says which filter dropped which";
+      }
+      Fail(primary.error().code, std::move(message), full ? "rejected-saturated" : "");
     } else if (!empty_profiles_.empty()) {
       Fail(Code::kResourceExhausted,
            "no endpoints available for the given request: none is left after the filters of profile " +

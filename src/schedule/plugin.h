@@ -49,6 +49,7 @@ struct PluginState {
 // What a caller may set for a state: its memory, and what it shares with others.
 struct StateOptions {
   size_t prefix_entries_max = size_t{1} << 22;  // blocks remembered over all endpoints; about 50 bytes each
+  size_t sessions_max = size_t{1} << 16;        // remembered by each session affinity plugin; about 200 bytes each
   size_t receipt_candidates_max = 64;           // endpoints that a receipt spells out; the rest is counted
   std::shared_ptr<LatencyTracker> latency;      // the pool's; null: a plugin that predicts keeps one of its own
 };
@@ -77,7 +78,12 @@ class Plugin {
   void set_index(uint32_t index) { index_ = index; }
   // Parameters as written, in one canonical form: a reloaded policy keeps the state of a plugin that did not change.
   const std::string& parameters_text() const { return parameters_text_; }
-  void set_parameters_text(std::string text) { parameters_text_ = std::move(text); }
+  // The same with defaults, for people.
+  const std::vector<EffectiveParam>& effective_parameters() const { return effective_parameters_; }
+  void set_parameters(std::string text, std::vector<EffectiveParam> effective) {
+    parameters_text_ = std::move(text);
+    effective_parameters_ = std::move(effective);
+  }
 
   virtual std::vector<Need> Needs() const { return {}; }
   // The loader's answer to Needs(): the board slot of each, Board::kNoSlot when nobody produces an optional one.
@@ -96,6 +102,7 @@ class Plugin {
   const PluginInfo& info_;
   std::string name_;
   std::string parameters_text_;
+  std::vector<EffectiveParam> effective_parameters_;
   uint32_t index_ = 0;
 };
 

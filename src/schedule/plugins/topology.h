@@ -82,14 +82,14 @@ class PlaceTable final : public PluginState {
   std::vector<Levels> rows_;
 };
 
-// The source that `topologyProducerName` names. Empty: the well-known labels, by nullptr.
-inline const TopologySource* FindTopologySource(std::string_view name, const PluginFinder& find,
+// The source that `topologyProducerName` names; empty: topology-extractor, or where there is none the well-known
+// labels, by nullptr.
+inline const TopologySource* FindTopologySource(const std::string& name, const PluginFinder& find,
                                                 const std::string& path, codec::yaml::Problems& problems) {
-  if (name.empty()) return nullptr;
-  const auto* source = dynamic_cast<const TopologySource*>(find(name));
-  if (source == nullptr) {
+  const auto* source = dynamic_cast<const TopologySource*>(find(name.empty() ? "topology-extractor" : name));
+  if (source == nullptr && !name.empty()) {
     problems.Error(0, path + ".topologyProducerName",
-                   "'" + std::string(name) + "' is not a plugin that knows where endpoints stand");
+                   "'" + name + "' is not a plugin that knows where endpoints stand");
   }
   return source;
 }

@@ -105,6 +105,13 @@ Status TokenProducer::Produce(const DecisionInput& in, const Candidates&, Data& 
       if (!prompt.media.empty()) headers = VideoHeaders::Of(in.request);
       AppendEstimate(prompt, headers, media_left, data);
     } else {
+      // What stands for media is among the ids already, where is not known; `content` is the engine's name of each.
+      for (const model::Media& media : prompt.media) {
+        data.media.push_back({.hash = kvindex::ContentHash(media.content),
+                              .begin = static_cast<uint32_t>(data.tokens.size()),
+                              .length = 0,
+                              .kind = media.kind});
+      }
       data.tokens.insert(data.tokens.end(), prompt.tokens.begin(), prompt.tokens.end());
     }
     data.prompt_end.push_back(static_cast<uint32_t>(data.tokens.size()));

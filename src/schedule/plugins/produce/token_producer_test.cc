@@ -150,7 +150,9 @@ TEST_F(TokenProducerTest, MediaOfATokenizedPromptAreInItAlready) {
   request.prompts.push_back({.text = {}, .tokens = {1, 2}, .media = {{Media::Kind::kImage, "cat", 0}}});
   EXPECT_THAT(Run(request).tokens, ElementsAre(1, 2));
   EXPECT_FALSE(out_.estimated);
-  EXPECT_TRUE(out_.media.empty());
+  ASSERT_EQ(out_.media.size(), 1u);
+  EXPECT_EQ(out_.media[0].hash, kvindex::ContentHash("cat"));
+  EXPECT_EQ(out_.media[0].length, 0u);
 }
 
 TEST_F(TokenProducerTest, UnknownFieldsAndModesAreRefused) {

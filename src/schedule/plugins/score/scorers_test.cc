@@ -93,6 +93,13 @@ TEST(Scorers, RefuseWrongParameters) {
               HasSubstr("windowDurationMs"));
 }
 
+// Its own hooks read what it finds: nobody else has to.
+TEST(P2pSourceProducer, IsNotReportedAsUnused) {
+  const LoadedConfig config =
+      testing::MustLoad(ConfigOf("plugins:\n- {type: p2p-source-producer}\n- {type: queue-scorer}\n"));
+  EXPECT_THAT(config.warnings, ::testing::IsEmpty());
+}
+
 TEST(EndpointAttributeScorer, RefusesWrongAlgorithms) {
   const auto refusal = [](std::string_view parameters) {
     return RefusalOf("{type: endpoint-attribute-scorer, parameters: {" + std::string(parameters) + "}}");
