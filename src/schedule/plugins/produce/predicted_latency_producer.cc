@@ -60,7 +60,7 @@ constexpr ParamSpec kParams[] = {
 
 constexpr latency::Model::Options kOwnModel{.kinds_max = 64, .endpoints_max = 20'000};
 constexpr float kNoPrediction = std::numeric_limits<float>::quiet_NaN();
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+constexpr float kNoLimit = std::numeric_limits<float>::infinity();
 
 // Upstream's two spellings; the first that is there counts. What is not a positive number asks for nothing.
 double LimitOf(const model::Request& request, std::string_view name, std::string_view old_name) {
@@ -75,10 +75,10 @@ struct Running {
   uint32_t generation = 0;
   uint32_t requests = 0;
   std::vector<float> tpot_limits;  // of those that asked for one, in no order
-  float tpot_limit_min = std::numeric_limits<float>::infinity();
+  float tpot_limit_min = kNoLimit;
 
   void FindLeast() {
-    tpot_limit_min = std::numeric_limits<float>::infinity();
+    tpot_limit_min = kNoLimit;
     for (const float limit : tpot_limits) tpot_limit_min = std::min(tpot_limit_min, limit);
   }
 };
@@ -96,6 +96,7 @@ struct PredictedLatencyProducer::State final : PluginState {
   MemberColumn<uint8_t> prefill_only;  // the role says so
   // Columns by row, reused.
   std::vector<float> cached, encoder_cached;
+  std::vector<float> tpot_limits;  // the least that a request running there asked for; infinity: none did
 
   Running* Find(model::EndpointId id) {
     if (id.slot >= by_slot.size() || by_slot[id.slot].generation != id.generation) return nullptr;
@@ -156,10 +157,15 @@ Status PredictedLatencyProducer::Produce(const DecisionInput& in, const Candidat
   auto& prediction = static_cast<LatencyPrediction&>(out);
   State& state = in.StateOf<State>(*this);
   const size_t n = in.pool.size();
-  prediction.dispatched.resize(n);
-  for (size_t row = 0; row < n; ++row) {
-    const Running* running = state.Find(in.pool.id(row));
-    prediction.dispatched[row] = running != nullptr ? static_cast<float>(running->requests) : 0;
+  prediction.dispatched.assign(n, 0);
+  state.tpot_limits.assign(n, kNoLimit);
+  for (const Running& running : state.by_slot) {
+    if (running.requests == 0) continue;
+    const auto slot = static_cast<uint32_t>(&running - state.by_slot.data());
+    const uint32_t row = in.pool.members->RowOf({slot, running.generation});
+    if (row == model::PoolMembers::kNoRow) continue;
+    prediction.dispatched[row] = static_cast<float>(running.requests);
+    state.tpot_limits[row] = running.tpot_limit_min;
   }
   for (auto* column :
        {&prediction.ttft_ms, &prediction.tpot_ms, &prediction.ttft_headroom_ms, &prediction.tpot_headroom_ms}) {
@@ -209,21 +215,24 @@ void PredictedLatencyProducer::FillHeadrooms(const DecisionInput& in, State& sta
     return static_cast<uint8_t>(!role_label_.empty() && role != endpoint.labels.end() && role->second == "prefill");
   });
   const bool asked = limits.ttft_ms > 0 || (streaming_ && limits.tpot_ms > 0);
-  const auto ttft_limit = static_cast<float>(limits.ttft_ms);
-  for (size_t row = 0; row < in.pool.size(); ++row) {
-    out.ttft_headroom_ms[row] = limits.ttft_ms > 0 || !asked ? ttft_limit - out.ttft_ms[row] : 0;
-    if (!streaming_ || prefill_only[row] != 0) {
-      out.tpot_headroom_ms[row] = 0;
-      continue;
-    }
-    const Running* running = state.Find(in.pool.id(row));
-    double limit = limits.tpot_ms > 0 ? limits.tpot_ms : kNoLimit;
-    if (running != nullptr) limit = std::min(limit, double{running->tpot_limit_min});
-    if (limit == kNoLimit) {
-      out.tpot_headroom_ms[row] = asked ? 0 : -out.tpot_ms[row];
-    } else {
-      out.tpot_headroom_ms[row] = static_cast<float>(limit * buffer_factor_) - out.tpot_ms[row];
-    }
+  const size_t n = in.pool.size();
+  if (limits.ttft_ms > 0 || !asked) {
+    const auto limit = static_cast<float>(limits.ttft_ms);
+    for (size_t row = 0; row < n; ++row) out.ttft_headroom_ms[row] = limit - out.ttft_ms[row];
+  } else {
+    std::fill(out.ttft_headroom_ms.begin(), out.ttft_headroom_ms.end(), 0.0f);
+  }
+  if (!streaming_) {
+    std::fill(out.tpot_headroom_ms.begin(), out.tpot_headroom_ms.end(), 0.0f);
+    return;
+  }
+  const float own = limits.tpot_ms > 0 ? static_cast<float>(limits.tpot_ms) : kNoLimit;
+  const float unasked = asked ? 0 : -1;  // times the prediction
+  const auto factor = static_cast<float>(buffer_factor_);
+  for (size_t row = 0; row < n; ++row) {
+    const float limit = std::min(own, state.tpot_limits[row]);
+    const float headroom = limit < kNoLimit ? limit * factor - out.tpot_ms[row] : unasked * out.tpot_ms[row];
+    out.tpot_headroom_ms[row] = prefill_only[row] != 0 ? 0 : headroom;
   }
 }
 

@@ -58,9 +58,10 @@ struct Span {
 
 constinit const PluginInfo LatencyScorer::kInfo = {
     .type = "latency-scorer",
-    .help = "Where predictions leave headroom to the request's limits: by headroom, the rest 0. Where none does: only "
-            "the idle, else those that miss only the later tokens, else only the first token, else both; the smallest "
-            "miss first. Without predictions: free KV cache, short queue and cached prefix, by their weights.",
+    .help =
+        "Where predictions leave headroom to the request's limits: by headroom, the rest 0. Where none does: only "
+        "the idle, else those that miss only the later tokens, else only the first token, else both; the smallest "
+        "miss first. Without predictions: free KV cache, short queue and cached prefix, by their weights.",
     .params = kParams,
     .make = MakeChecked<LatencyScorer>};
 
@@ -103,23 +104,33 @@ LatencyScorer::Class LatencyScorer::ClassOf(const LatencyPrediction& prediction,
   return tpot >= 0 ? Class::kSlowFirst : Class::kSlowBoth;
 }
 
+struct LatencyScorer::Classes final : PluginState {
+  std::vector<Class> list;  // by candidate
+};
+
+std::shared_ptr<PluginState> LatencyScorer::MakeState(const StateOptions&) const { return std::make_shared<Classes>(); }
+
 void LatencyScorer::Score(const DecisionInput& in, const Candidates& candidates, std::span<float> out) const {
   const auto* prediction = in.board.Get<LatencyPrediction>(latency_slot_);
+  if (prediction == nullptr) return ScoreComposite(in, candidates, out);
+  std::vector<Class>& classes = in.StateOf<Classes>(*this).list;
+  classes.resize(out.size());
   Class best = Class::kNone;
-  for (size_t i = 0; prediction != nullptr && i < out.size(); ++i) {
-    best = std::min(best, ClassOf(*prediction, candidates.row(i)));
+  for (size_t i = 0; i < out.size(); ++i) {
+    classes[i] = ClassOf(*prediction, candidates.row(i));
+    best = std::min(best, classes[i]);
   }
   if (best == Class::kNone) return ScoreComposite(in, candidates, out);
-  ScoreClass(*prediction, candidates, best, out);
+  ScoreClass(*prediction, candidates, classes, best, out);
 }
 
-void LatencyScorer::ScoreClass(const LatencyPrediction& prediction, const Candidates& candidates, Class chosen,
-                               std::span<float> out) const {
+void LatencyScorer::ScoreClass(const LatencyPrediction& prediction, const Candidates& candidates,
+                               std::span<const Class> classes, Class chosen, std::span<float> out) const {
   Span ttft, tpot;
-  for (const uint32_t row : candidates.rows()) {
-    if (ClassOf(prediction, row) != chosen) continue;
-    ttft.Add(prediction.ttft_headroom_ms[row]);
-    tpot.Add(prediction.tpot_headroom_ms[row]);
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (classes[i] != chosen) continue;
+    ttft.Add(prediction.ttft_headroom_ms[candidates.row(i)]);
+    tpot.Add(prediction.tpot_headroom_ms[candidates.row(i)]);
   }
   // A dimension in which all are equal says nothing: the other has all the weight.
   double alpha = ttft_weight_, beta = tpot_weight_;
@@ -129,12 +140,11 @@ void LatencyScorer::ScoreClass(const LatencyPrediction& prediction, const Candid
   }
   const bool most = most_ && chosen == Class::kFits;  // of misses the smallest is always the best
   for (size_t i = 0; i < out.size(); ++i) {
-    const uint32_t row = candidates.row(i);
-    const Class of_this = ClassOf(prediction, row);
-    if (of_this != chosen) {
-      out[i] = of_this == Class::kNone ? std::numeric_limits<float>::quiet_NaN() : 0;
+    if (classes[i] != chosen) {
+      out[i] = classes[i] == Class::kNone ? std::numeric_limits<float>::quiet_NaN() : 0;
       continue;
     }
+    const uint32_t row = candidates.row(i);
     const double combined =
         alpha * ttft.Share(prediction.ttft_headroom_ms[row]) + beta * tpot.Share(prediction.tpot_headroom_ms[row]);
     const int hundredths = static_cast<int>((most ? combined : 1 - combined) * 100) + 1;

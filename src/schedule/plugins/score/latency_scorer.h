@@ -14,14 +14,16 @@ class LatencyScorer final : public Plugin, public Scorer {
     return {{DataKind::kLatencyPrediction, latency_producer_}, {DataKind::kPrefixMatch, prefix_producer_}};
   }
   void Bind(std::span<const int> slots) override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
   void Score(const DecisionInput& in, const Candidates& candidates, std::span<float> out) const override;
 
  private:
   // Which endpoints are compared: the best class that is not empty, from first to last. kNone: no prediction.
   enum class Class : uint8_t { kFits, kIdle, kSlowTokens, kSlowFirst, kSlowBoth, kNone };
   static Class ClassOf(const LatencyPrediction& prediction, uint32_t row);
-  void ScoreClass(const LatencyPrediction& prediction, const Candidates& candidates, Class chosen,
-                  std::span<float> out) const;
+  struct Classes;
+  void ScoreClass(const LatencyPrediction& prediction, const Candidates& candidates, std::span<const Class> classes,
+                  Class chosen, std::span<float> out) const;
   void ScoreComposite(const DecisionInput& in, const Candidates& candidates, std::span<float> out) const;
 
   double ttft_weight_, tpot_weight_;
