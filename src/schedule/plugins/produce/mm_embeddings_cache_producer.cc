@@ -76,8 +76,12 @@ void MmEmbeddingsCacheProducer::OnDispatch(const DecisionInput& in, const model:
   for (const model::ProfileTargets& profile : decision.profiles) {
     if (profile.profile == "encode") encode = &profile;
   }
-  if (encode == nullptr) return state.index.Insert(decision.pick().id, state.hashes, capacity_);
-  for (const model::Target& target : encode->targets) state.index.Insert(target.id, state.hashes, capacity_);
+  if (encode == nullptr) {
+    state.index.Insert(decision.pick().id, state.hashes, capacity_);
+  } else {
+    for (const model::Target& target : encode->targets) state.index.Insert(target.id, state.hashes, capacity_);
+  }
+  state.hashes.clear();  // used up
 }
 
 }  // namespace sluice::schedule

@@ -1,6 +1,7 @@
 #include "schedule/plugins/produce/p2p_source_producer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice::schedule {
 namespace {
@@ -93,7 +94,7 @@ Status P2pSourceProducer::Produce(const DecisionInput& in, const Candidates& can
 
 void P2pSourceProducer::OnDispatch(const DecisionInput& in, const model::Decision& decision, Ticket& ticket) const {
   ticket.remove_headers.emplace_back(kHeader);
-  const Source& source = in.StateOf<Source>(*this);
+  const Source source = std::exchange(in.StateOf<Source>(*this), Source{});  // used up
   const auto* match = in.board.Get<PrefixMatch>(prefix_slot_);
   if (source.row == Source::kNone || match == nullptr) return;
   uint32_t computing = decision.pick().row;

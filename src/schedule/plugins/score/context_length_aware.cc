@@ -42,9 +42,10 @@ double ScoreOf(const Range& range, int64_t tokens) {
 
 constinit const PluginInfo ContextLengthAware::kInfo = {
     .type = "context-length-aware",
-    .help = "Prefers endpoints labelled for prompts of this length L: in a range of width W 0.3 + 0.7 * (0.7 / (1 + W / "
-            "10000) + 0.3 * (max - L) / W), outside 0.3 / (1 + distance / 1000), 0.5 without the label, 0 when it "
-            "cannot be read. With enableFiltering drops endpoints that do not fit.",
+    .help =
+        "Prefers endpoints labelled for prompts of this length L: in a range of width W 0.3 + 0.7 * (0.7 / (1 + W / "
+        "10000) + 0.3 * (max - L) / W), outside 0.3 / (1 + distance / 1000), 0.5 without the label, 0 when it "
+        "cannot be read. With enableFiltering drops endpoints that do not fit.",
     .params = kParams,
     .make = MakeChecked<ContextLengthAware>};
 

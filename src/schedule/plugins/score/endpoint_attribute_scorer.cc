@@ -31,8 +31,9 @@ constexpr ParamSpec kParams[] = {
 constinit const PluginInfo EndpointAttributeScorer::kInfo = {
     .type = "endpoint-attribute-scorer",
     .stability = Stability::kAlpha,
-    .help = "(v - min) / (max - min) of a scalar attribute, clamped to 0..1, or 1 minus that when lower is better. Over "
-            "the candidates equal values give 1; an endpoint without the attribute gets 0 and does not count.",
+    .help =
+        "(v - min) / (max - min) of a scalar attribute, clamped to 0..1, or 1 minus that when lower is better. Over "
+        "the candidates equal values give 1; an endpoint without the attribute gets 0 and does not count.",
     .params = kParams,
     .make = MakeChecked<EndpointAttributeScorer>};
 

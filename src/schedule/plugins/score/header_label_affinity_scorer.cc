@@ -38,8 +38,9 @@ struct LabelState final : PluginState {
 constinit const PluginInfo HeaderLabelAffinityScorer::kInfo = {
     .type = "header-label-affinity-scorer",
     .stability = Stability::kAlpha,
-    .help = "1 where the endpoint's label has the value of the request's header, otherwise 0; 0 for all when the header "
-            "is missing or empty.",
+    .help =
+        "1 where the endpoint's label has the value of the request's header, otherwise 0; 0 for all when the header "
+        "is missing or empty.",
     .params = kParams,
     .make = MakeWithParams<HeaderLabelAffinityScorer>};
 

@@ -19,8 +19,9 @@ float ScoreOf(const model::LoraState& lora, const std::string& adapter) {
 
 constinit const PluginInfo LoraAffinityScorer::kInfo = {
     .type = "lora-affinity-scorer",
-    .help = "1 where the target model is an active adapter, 0.8 where there is room for one more, 0.6 where it waits to "
-            "be loaded, otherwise 0; 0 too where the engine reports no adapters.",
+    .help =
+        "1 where the target model is an active adapter, 0.8 where there is room for one more, 0.6 where it waits to "
+        "be loaded, otherwise 0; 0 too where the engine reports no adapters.",
     .make = MakePlain<LoraAffinityScorer>};
 
 void LoraAffinityScorer::Score(const DecisionInput& in, const Candidates& candidates, std::span<float> out) const {

@@ -13,8 +13,9 @@ constexpr ParamSpec kParams[] = {
 
 constinit const PluginInfo MmEmbeddingsCacheScorer::kInfo = {
     .type = "mm-embeddings-cache-scorer",
-    .help = "The share of the request's images, videos and sounds whose encoding the endpoint is thought to hold; 0 "
-            "when there are none.",
+    .help =
+        "The share of the request's images, videos and sounds whose encoding the endpoint is thought to hold; 0 "
+        "when there are none.",
     .params = kParams,
     .make = MakeWithParams<MmEmbeddingsCacheScorer>};
 

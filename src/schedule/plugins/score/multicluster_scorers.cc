@@ -18,8 +18,9 @@ constinit const PluginInfo MulticlusterKvCacheUtilizationScorer::kInfo = {
 constinit const PluginInfo MulticlusterQueueScorer::kInfo = {
     .type = "multicluster-queue-scorer",
     .stability = Stability::kAlpha,
-    .help = "(max - q) / (max - min) of llm-d.ai/multicluster-queue-size of the clusters behind the endpoints; equal "
-            "gives 1, none without it.",
+    .help =
+        "(max - q) / (max - min) of llm-d.ai/multicluster-queue-size of the clusters behind the endpoints; equal "
+        "gives 1, none without it.",
     .make = MakePlain<MulticlusterQueueScorer>};
 
 void MulticlusterKvCacheUtilizationScorer::Score(const DecisionInput& in, const Candidates& candidates,

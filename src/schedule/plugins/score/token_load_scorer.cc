@@ -19,8 +19,9 @@ constexpr ParamSpec kParams[] = {
 
 constinit const PluginInfo TokenLoadScorer::kInfo = {
     .type = "token-load-scorer",
-    .help = "1 - min(t, threshold) / threshold, where t is the uncached prompt tokens in flight on the endpoint and "
-            "those that this request would add; nothing known gives 1.",
+    .help =
+        "1 - min(t, threshold) / threshold, where t is the uncached prompt tokens in flight on the endpoint and "
+        "those that this request would add; nothing known gives 1.",
     .params = kParams,
     .make = MakeWithParams<TokenLoadScorer>};
 
