@@ -29,6 +29,8 @@ void AppendBlockChain(std::string_view model, std::string_view salt, std::span<c
   }
 }
 
+uint64_t ContentHash(std::string_view content) { return XXH64(content.data(), content.size(), 0); }
+
 void PrefixMatches::Clear() {
   for (const model::EndpointId id : touched) blocks_by_slot[id.slot] = 0;
   touched.clear();

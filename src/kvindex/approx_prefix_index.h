@@ -21,6 +21,9 @@ namespace sluice::kvindex {
 void AppendBlockChain(std::string_view model, std::string_view salt, std::span<const uint32_t> tokens,
                       uint32_t block_size, size_t blocks_max, std::vector<uint64_t>& out);
 
+// xxh64 of any bytes: upstream's name for an image, a video or a sound. Cost: about 0.1 ns a byte.
+uint64_t ContentHash(std::string_view content);
+
 // Matched blocks by endpoint slot; sums over several Lookups until Clear.
 struct PrefixMatches {
   std::vector<uint32_t> blocks_by_slot;

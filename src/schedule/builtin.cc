@@ -19,6 +19,7 @@
 #include "schedule/plugins/filter/utilization_filter.h"
 #include "schedule/plugins/flow/flow_policies.h"
 #include "schedule/plugins/pick/consistent_hash_picker.h"
+#include "schedule/plugins/headers/agent_identity.h"
 #include "schedule/plugins/pick/max_score_picker.h"
 #include "schedule/plugins/pick/power_of_two_picker.h"
 #include "schedule/plugins/pick/random_picker.h"
@@ -26,7 +27,12 @@
 #include "schedule/plugins/pick/weighted_random_picker.h"
 #include "schedule/plugins/pick/weighted_round_robin_picker.h"
 #include "schedule/plugins/produce/approx_prefix_cache_producer.h"
+#include "schedule/plugins/produce/burst_prefix_cache_producer.h"
 #include "schedule/plugins/produce/inflight_load_producer.h"
+#include "schedule/plugins/produce/mm_embeddings_cache_producer.h"
+#include "schedule/plugins/produce/p2p_source_producer.h"
+#include "schedule/plugins/produce/predicted_latency_producer.h"
+#include "schedule/plugins/produce/session_id_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
 #include "schedule/plugins/profile/data_parallel_profile_handler.h"
 #include "schedule/plugins/profile/disagg_headers_handler.h"
@@ -37,13 +43,22 @@
 #include "schedule/plugins/report/destination_endpoint_served_verifier.h"
 #include "schedule/plugins/report/request_attribute_reporter.h"
 #include "schedule/plugins/score/active_request_scorer.h"
+#include "schedule/plugins/score/context_length_aware.h"
+#include "schedule/plugins/score/endpoint_attribute_scorer.h"
+#include "schedule/plugins/score/header_label_affinity_scorer.h"
 #include "schedule/plugins/score/kv_cache_utilization_scorer.h"
+#include "schedule/plugins/score/latency_scorer.h"
 #include "schedule/plugins/score/load_aware_scorer.h"
+#include "schedule/plugins/score/lora_affinity_scorer.h"
+#include "schedule/plugins/score/mm_embeddings_cache_scorer.h"
+#include "schedule/plugins/score/multicluster_scorers.h"
 #include "schedule/plugins/score/no_hit_lru_scorer.h"
 #include "schedule/plugins/score/prefix_cache_scorer.h"
 #include "schedule/plugins/score/queue_scorer.h"
 #include "schedule/plugins/score/running_requests_size_scorer.h"
 #include "schedule/plugins/score/session_affinity_scorer.h"
+#include "schedule/plugins/score/token_load_scorer.h"
+#include "schedule/plugins/score/topology_affinity_scorer.h"
 #include "schedule/plugins/screen/disaggregatedset_rollout_screener.h"
 #include "schedule/registry.h"
 
@@ -69,6 +84,13 @@ Registry BuiltinRegistry() {
   registry.Add(TokenProducer::kInfo);
   registry.Add(ApproxPrefixCacheProducer::kInfo);
   registry.Add(InflightLoadProducer::kInfo);
+  registry.Add(ApproxPrefixCacheProducer::kMulticlusterInfo);
+  registry.Add(BurstPrefixCacheProducer::kInfo);
+  registry.Add(MmEmbeddingsCacheProducer::kInfo);
+  registry.Add(PredictedLatencyProducer::kInfo);
+  registry.Add(SessionIdProducer::kInfo);
+  registry.Add(P2pSourceProducer::kInfo);
+  registry.Add(AgentIdentity::kInfo);
   registry.Add(LabelSelectorFilter::kInfo);
   registry.Add(LabelSelectorFilter::kDeprecatedInfo);
   registry.Add(RoleFilter::kDecode);
@@ -90,6 +112,17 @@ Registry BuiltinRegistry() {
   registry.Add(LoadAwareScorer::kInfo);
   registry.Add(ActiveRequestScorer::kInfo);
   registry.Add(NoHitLruScorer::kInfo);
+  registry.Add(TokenLoadScorer::kInfo);
+  registry.Add(LoraAffinityScorer::kInfo);
+  registry.Add(ContextLengthAware::kInfo);
+  registry.Add(MmEmbeddingsCacheScorer::kInfo);
+  registry.Add(LatencyScorer::kInfo);
+  registry.Add(EndpointAttributeScorer::kInfo);
+  registry.Add(HeaderLabelAffinityScorer::kInfo);
+  registry.Add(TopologyAffinityScorer::kInfo);
+  registry.Add(PrefixCacheScorer::kMulticlusterInfo);
+  registry.Add(MulticlusterKvCacheUtilizationScorer::kInfo);
+  registry.Add(MulticlusterQueueScorer::kInfo);
   registry.Add(SessionAffinityScorer::kInfo);
   registry.Add(MaxScorePicker::kInfo);
   registry.Add(RandomPicker::kInfo);
@@ -115,6 +148,8 @@ Registry BuiltinRegistry() {
   registry.SetDefaultProducer(DataKind::kTokenizedPrompt, TokenProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kPrefixMatch, ApproxPrefixCacheProducer::kInfo.type);
   registry.SetDefaultProducer(DataKind::kInflightLoad, InflightLoadProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kLatencyPrediction, PredictedLatencyProducer::kInfo.type);
+  registry.SetDefaultProducer(DataKind::kEncoderMatch, MmEmbeddingsCacheProducer::kInfo.type);
   return registry;
 }
 

@@ -491,9 +491,10 @@ class Loader {
     for (const PluginEntry& entry : out_.document.plugins) {
       const Plugin* plugin = Find(entry.name);
       if (used_.contains(entry.name) || read.contains(plugin)) continue;
-      const bool producer = dynamic_cast<const Producer*>(plugin) != nullptr;
-      if (!producer && ActsAlone(*plugin)) continue;
-      if (producer) {
+      const auto* producer = dynamic_cast<const Producer*>(plugin);
+      const bool for_others = producer != nullptr && producer->Provides() != DataKind::kNothing;
+      if (!for_others && ActsAlone(*plugin)) continue;
+      if (for_others) {
         problems_.Warn(entry.line, entry.path, "nothing reads what plugin '" + entry.name + "' produces");
       } else {
         problems_.Warn(entry.line, entry.path, "plugin '" + entry.name + "' is not used by any profile or section");

@@ -20,7 +20,8 @@ enum class DataKind : uint8_t {
   kInflightLoad,
   kLatencyPrediction,
   kEncoderMatch,
-  kSessionId
+  kSessionId,
+  kNothing
 };
 std::string_view Name(DataKind kind);
 
@@ -36,7 +37,8 @@ struct TokenizedPrompt final : Data {
   std::vector<uint32_t> prompt_end;  // index behind each prompt's last token
   bool estimated = true;
 
-  // An image, video or sound: the tokens [begin, begin + length) stand for it.
+  // An image, video or sound: the tokens [begin, begin + length) stand for it. Length 0: it is in its prompt, which
+  // begins there, but where is not known.
   struct Media {
     uint64_t hash = 0;  // of its content
     uint32_t begin = 0;
@@ -70,6 +72,7 @@ struct InflightLoad : Data {
   static constexpr DataKind kKind = DataKind::kInflightLoad;
   std::vector<float> requests;
   std::vector<float> tokens;
+  std::vector<float> added_tokens;  // what this request would add there; empty: not known
 };
 
 // What the latency model expects of each endpoint, by row; NaN: no prediction. A headroom is the limit that the request
@@ -91,6 +94,11 @@ struct EncoderMatch final : Data {
 struct SessionId final : Data {
   static constexpr DataKind kKind = DataKind::kSessionId;
   std::string value;  // empty: the request has none
+};
+
+// Of a producer that only its own hooks read: what it found is in its PluginState.
+struct Nothing final : Data {
+  static constexpr DataKind kKind = DataKind::kNothing;
 };
 
 // One slot a producer.

@@ -37,6 +37,8 @@ std::string_view Name(DataKind kind) {
       return "encoder-match";
     case DataKind::kSessionId:
       return "session-id";
+    case DataKind::kNothing:
+      return "nothing";
   }
   return "";
 }

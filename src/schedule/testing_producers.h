@@ -52,6 +52,7 @@ inline void Fill(const model::PoolView& pool, PrefixMatch& out) {
 inline void Fill(const model::PoolView& pool, InflightLoad& out) {
   out.requests = Given().Column("inflight-requests", pool);
   out.tokens = Given().Column("inflight-tokens", pool);
+  out.added_tokens = Given().Column("added-tokens", pool);
 }
 inline void Fill(const model::PoolView& pool, LatencyPrediction& out) {
   constexpr float kNone = std::numeric_limits<float>::quiet_NaN();

@@ -72,6 +72,13 @@ constinit const PluginInfo ApproxPrefixCacheProducer::kInfo = {
     .params = kParams,
     .make = MakeWithParams<ApproxPrefixCacheProducer>};
 
+constinit const PluginInfo ApproxPrefixCacheProducer::kMulticlusterInfo = {
+    .type = "multicluster-approx-prefix-cache-producer",
+    .stability = Stability::kAlpha,
+    .help = "approx-prefix-cache-producer over endpoints that are clusters.",
+    .params = kParams,
+    .make = MakeWithParams<ApproxPrefixCacheProducer>};
+
 ApproxPrefixCacheProducer::ApproxPrefixCacheProducer(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)),
       auto_tune_(params.Bool("autoTune")),

@@ -10,6 +10,7 @@ class ApproxPrefixCacheProducer final : public Plugin, public Producer, public H
  public:
   static constexpr uint32_t kBlockSizeMin = 64;  // tokens; smaller engine blocks are grouped
   static const PluginInfo kInfo;
+  static const PluginInfo kMulticlusterInfo;  // the same over endpoints that are clusters
   ApproxPrefixCacheProducer(const PluginInfo& info, std::string name, const Params& params);
 
   std::vector<Need> Needs() const override { return {{DataKind::kTokenizedPrompt, ""}}; }

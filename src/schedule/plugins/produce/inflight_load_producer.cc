@@ -147,7 +147,25 @@ Status InflightLoadProducer::Produce(const DecisionInput& in, const Candidates&,
   data.of = &state;
   data.members_version = in.pool.members_version;
   data.changes = state.changes;
+  FillAdded(in, data.added_tokens);
   return {};
+}
+
+// What UncachedTokens says of each row.
+void InflightLoadProducer::FillAdded(const DecisionInput& in, std::vector<float>& added) const {
+  const auto* tokens = in.board.Get<TokenizedPrompt>(tokens_slot_);
+  const auto* match = in.board.Get<PrefixMatch>(prefix_slot_);
+  const auto all = static_cast<float>(tokens != nullptr ? tokens->size() : 0);
+  if (match == nullptr) {
+    added.assign(in.pool.size(), all);
+    return;
+  }
+  const auto total = static_cast<float>(match->total_blocks), block = static_cast<float>(match->block_size);
+  const float tail = std::max(0.0f, all - total * block);
+  added.resize(in.pool.size());
+  for (size_t row = 0; row < added.size(); ++row) {
+    added[row] = std::max(0.0f, total - std::trunc(match->match_blocks[row])) * block + tail;
+  }
 }
 
 uint64_t InflightLoadProducer::UncachedTokens(const DecisionInput& in, uint32_t row) const {

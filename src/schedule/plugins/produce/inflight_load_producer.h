@@ -35,6 +35,7 @@ class InflightLoadProducer final : public Plugin, public Producer, public Hooks 
   static Load LoadOf(const PluginState& state, model::EndpointId endpoint);
 
  private:
+  void FillAdded(const DecisionInput& in, std::vector<float>& added) const;
   uint64_t UncachedTokens(const DecisionInput& in, uint32_t row) const;
   uint64_t EstimatedOutput(const DecisionInput& in) const;
 

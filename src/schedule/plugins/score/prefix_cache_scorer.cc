@@ -30,6 +30,13 @@ constinit const PluginInfo PrefixCacheScorer::kInfo = {.type = "prefix-cache-sco
                                                        .params = kParams,
                                                        .make = MakeWithParams<PrefixCacheScorer>};
 
+constinit const PluginInfo PrefixCacheScorer::kMulticlusterInfo = {
+    .type = "multicluster-prefix-cache-scorer",
+    .stability = Stability::kAlpha,
+    .help = "prefix-cache-scorer over endpoints that are clusters.",
+    .params = kParams,
+    .make = MakeWithParams<PrefixCacheScorer>};
+
 PrefixCacheScorer::PrefixCacheScorer(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)),
       producer_(params.String("prefixMatchInfoProducerName")),

@@ -8,6 +8,7 @@ namespace sluice::schedule {
 class PrefixCacheScorer final : public Plugin, public Scorer {
  public:
   static const PluginInfo kInfo;
+  static const PluginInfo kMulticlusterInfo;  // the same over endpoints that are clusters
   PrefixCacheScorer(const PluginInfo& info, std::string name, const Params& params);
   std::vector<Need> Needs() const override { return {{DataKind::kPrefixMatch, producer_}}; }
   void Bind(std::span<const int> slots) override { slot_ = slots[0]; }
