@@ -18,6 +18,7 @@ namespace {
 constexpr std::string_view kModule = "pool";
 constexpr size_t kConfigBytesMax = size_t{1} << 20;
 constexpr size_t kEndpointsMax = 20'000;
+constexpr size_t kLargePool = 1000;
 constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered between two changes
 constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
@@ -137,6 +138,13 @@ Task<> ServingPool::WatchFile() {
     }
     last_problem = problem;
   }
+}
+
+std::shared_ptr<const model::PoolView> ServingPool::View() {
+  const bool recent = set_.size() > kLargePool && loop_.Now() - viewed_at_ < std::chrono::microseconds(set_.size());
+  if (recent) return set_.RecentView();
+  viewed_at_ = loop_.Now();
+  return set_.View();
 }
 
 const ServingPool::ModelUse& ServingPool::UseOf(std::string_view model) const {

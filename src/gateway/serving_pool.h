@@ -43,7 +43,9 @@ class ServingPool {
   const std::string& name() const { return options_.name; }
   const schedule::LoadedConfig& config() const { return config_; }
   schedule::PolicyState& state() { return state_; }
-  std::shared_ptr<const model::PoolView> View() { return set_.View(); }
+  // The endpoints and their latest numbers. In a pool of more than 1,000, numbers may be a few milliseconds older than
+  // what the last scrape said (1 ms for each 1,000 endpoints): a snapshot costs as much as a decision there.
+  std::shared_ptr<const model::PoolView> View();
 
   // Whether an endpoint serves `model`; endpoints that have not said yet are not counted.
   bool Serves(std::string_view model) const;
@@ -84,6 +86,7 @@ class ServingPool {
   schedule::LoadedConfig config_;
   schedule::PolicyState state_;
   pool::EndpointSet set_;
+  TimePoint viewed_at_{};
   Scraper scraper_;
   mutable std::map<std::string, ModelUse, std::less<>> uses_;
   mutable uint64_t uses_models_version_ = 0;

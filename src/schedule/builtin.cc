@@ -39,7 +39,16 @@ Registry BuiltinRegistry() {
   registry.Add(WeightedRandomPicker::kInfo);
   registry.Add(MetricsDataSource::kInfo);
   registry.Add(CoreMetricsExtractor::kInfo);
+  registry.Add(MetricsDataSource::kModels);
+  registry.Add(ModelsExtractor::kInfo);
+  registry.Add(MetricsDataSource::kDcgm);
+  registry.Add(DcgmExtractor::kInfo);
+  registry.Add(NotificationSource::kEndpoint);
+  registry.Add(NotificationSource::kKubernetes);
+  registry.Add(TopologyExtractor::kInfo);
   registry.Add(FileDiscovery::kInfo);
+  registry.Add(StaticDiscovery::kInfo);
+  registry.Add(DnsDiscovery::kInfo);
   registry.Add(RequestParser::kOpenAi);
   registry.Add(RequestParser::kAnthropic);
   registry.Add(RequestParser::kVllmHttp);
