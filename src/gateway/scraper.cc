@@ -1,7 +1,8 @@
 #include "gateway/scraper.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
-#include <cstring>
 
 #include "net/socket.h"
 #include "observe/log.h"
@@ -24,6 +25,11 @@ constexpr size_t kBatch = 64;                              // questions at once;
 constexpr size_t kBuffersKept = 16;
 constexpr Duration kPeriodWindow = std::chrono::seconds(10);
 constexpr Duration kPeriodWarnAgain = std::chrono::seconds(60);
+
+size_t DescriptorsMax() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<size_t>(limit.rlim_cur) : 1024;
+}
 
 int64_t Milliseconds(Duration d) { return d.count() / 1'000'000; }
 
@@ -49,14 +55,22 @@ struct Scraper::Plan {
   Duration tick;
 };
 
-struct Scraper::Poll {
-  explicit Poll(const Plan::Source& s) : source(&s), parser(net::HttpParser::Kind::kResponse, {}) {}
-  const Plan::Source* source;
+// Sources at one address share it: they are asked one after another.
+struct Scraper::Connection {
+  explicit Connection(net::Address a) : address(std::move(a)), parser(net::HttpParser::Kind::kResponse, {}) {}
   net::Address address;
-  std::string request;
-  runtime::DescriptorPtr connection;
+  runtime::DescriptorPtr descriptor;
   net::HttpParser parser;
   bool received_nothing = true;
+};
+
+struct Scraper::Poll {
+  Poll(const Plan::Source& s, Connection& c) : source(&s), connection(&c) {}
+  const net::Address& address() const { return connection->address; }
+  const Plan::Source* source;
+  Connection* connection;
+  std::string request;
+  bool answered = false;  // on this connection, at least once
   TimePoint due{};
   std::string problem;  // of the last page; empty: none
   const pool::Dialect* recognised = nullptr;
@@ -79,6 +93,7 @@ struct Scraper::Watched {
   bool models_known = false;
 
   std::shared_ptr<const Plan> plan;
+  std::vector<std::unique_ptr<Connection>> connections;
   std::vector<std::unique_ptr<Poll>> polls;
   enum class State : uint8_t { kIdle, kQueued, kRunning } state = State::kIdle;
   TimePoint due{};
@@ -109,6 +124,7 @@ Scraper::Scraper(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& m
       set_(set),
       options_(std::move(options)),
       rng_(EntropySeed()),
+      open_max_(DescriptorsMax() / 2),
       tick_timer_(loop),
       collect_timer_(loop),
       tasks_(loop) {}
@@ -171,6 +187,7 @@ void Scraper::Remove(model::EndpointId id) {
   metrics_.ForgetEndpoint(options_.pool, gone->name);
   client_.Forget(gone->address);
   if (gone->state == Watched::State::kRunning) --running_;
+  for (const auto& connection : gone->connections) Close(*connection);
   watched_[id.slot].reset();
   ++models_version_;
 }
@@ -245,8 +262,8 @@ void Scraper::ReportPeriod(TimePoint now) {
   late_ = Duration(0);
   late_rounds_ = 0;
   metrics_.ScrapePeriod(options_.pool, Seconds(reached));
-  if (reached < plan_->tick * 3 / 2 || now - warned_at_ < kPeriodWarnAgain) return;
-  if (warned_at_ != TimePoint::min() || reached >= plan_->tick * 3 / 2) warned_at_ = now;
+  if (reached < plan_->tick * 3 / 2 || now < warn_again_) return;
+  warn_again_ = now + kPeriodWarnAgain;
   Log(Level::kWarn, kModule, "scraping cannot keep up: endpoints' numbers are older than asked for",
       {{"pool", options_.pool},
        {"endpoints", set_.size()},
@@ -271,13 +288,27 @@ Task<> Scraper::Collect() {
 
 void Scraper::MakePolls(Watched& endpoint) {
   endpoint.polls.clear();
+  for (const auto& old : endpoint.connections) Close(*old);
+  endpoint.connections.clear();
   endpoint.plan = plan_;
   for (const Plan::Source& source : plan_->sources) {
-    Poll& poll = *endpoint.polls.emplace_back(std::make_unique<Poll>(source));
-    poll.address = endpoint.address;
-    if (source.port != 0) poll.address.port = source.port;
-    poll.request = "GET " + source.path + " HTTP/1.1\r\nhost: " + poll.address.ToString() + "\r\n\r\n";
+    net::Address address = endpoint.address;
+    if (source.port != 0) address.port = source.port;
+    const auto same = std::find_if(endpoint.connections.begin(), endpoint.connections.end(),
+                                   [&](const auto& c) { return c->address == address; });
+    Connection* connection = same != endpoint.connections.end() ? same->get() : nullptr;
+    if (connection == nullptr) {
+      connection = endpoint.connections.emplace_back(std::make_unique<Connection>(std::move(address))).get();
+    }
+    Poll& poll = *endpoint.polls.emplace_back(std::make_unique<Poll>(source, *connection));
+    poll.request = "GET " + source.path + " HTTP/1.1\r\nhost: " + poll.address().ToString() + "\r\n\r\n";
   }
+}
+
+void Scraper::Close(Connection& connection) {
+  if (!connection.descriptor) return;
+  connection.descriptor.Reset();
+  --open_;
 }
 
 // Rounds, one for each time it is told to go.
@@ -291,7 +322,7 @@ Task<> Scraper::Watch(Watched* endpoint) {
     bool answered = false;
     TimePoint next = TimePoint::max();
     for (const auto& poll : endpoint->polls) {
-      const bool own = poll->address == endpoint->address;
+      const bool own = poll->address() == endpoint->address;
       const bool skip = own && unreachable;
       if (poll->due <= began + endpoint->plan->tick / 2 && !skip) {
         poll->due = began + poll->source->interval;
@@ -334,25 +365,30 @@ Task<> Scraper::Watch(Watched* endpoint) {
 Task<Result<Scraper::Page>> Scraper::Ask(Watched* endpoint, Poll* poll) {
   endpoint->expired.Clear();
   endpoint->deadline = loop_.Now() + options_.timeout;
-  for (bool reused = static_cast<bool>(poll->connection);; reused = false) {
+  Connection& connection = *poll->connection;
+  for (bool reused = static_cast<bool>(connection.descriptor);; reused = false) {
     if (!reused) {
-      auto connected = co_await net::Connect(loop_, poll->address, options_.timeout, &endpoint->expired);
+      auto connected = co_await net::Connect(loop_, connection.address, options_.timeout, &endpoint->expired);
       if (!connected) co_return tl::unexpected(connected.error());
-      poll->connection = std::move(*connected);
+      connection.descriptor = std::move(*connected);
+      ++open_;
     }
-    auto page = co_await AskOnce(endpoint, poll, reused);
-    if (page && poll->parser.keep_alive()) co_return page;
-    poll->connection.Reset();
-    const bool stale = !page && reused && poll->received_nothing && !endpoint->expired.ready();
+    auto page = co_await AskOnce(endpoint, poll, reused && poll->answered);
+    if (page && connection.parser.keep_alive() && open_ <= open_max_) {
+      poll->answered = true;
+      co_return page;
+    }
+    Close(connection);
+    const bool stale = !page && reused && connection.received_nothing && !endpoint->expired.ready();
     if (!stale) co_return page;  // a kept connection may have been closed meanwhile: once more on a new one
   }
 }
 
-Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool reused) {
+Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool collect) {
   Page page{.asked = loop_.Now()};
   endpoint->page.clear();
   if (const Status sent = Send(*poll); !sent) co_return tl::unexpected(sent.error());
-  if (reused) {  // the first answer on a connection is awaited: a new endpoint's numbers should come at once
+  if (collect) {  // the first answer is awaited instead: a new endpoint's numbers should come at once
     sent_.push_back(endpoint->id);
     if (!collect_armed_) {
       collect_armed_ = true;
@@ -363,11 +399,11 @@ Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool
     endpoint->collectable = false;
     endpoint->go.Clear();
   }
-  for (bool first = reused;; first = false) {
+  for (bool first = collect;; first = false) {
     if (!first) {
-      const uint32_t ready = co_await AnyOf(poll->connection->readable, endpoint->expired);
+      const uint32_t ready = co_await AnyOf(poll->connection->descriptor->readable, endpoint->expired);
       if ((ready & 1u) == 0) {
-        co_return Fail(Code::kUpstreamTimeout, poll->address.ToString() + poll->source->path +
+        co_return Fail(Code::kUpstreamTimeout, poll->address().ToString() + poll->source->path +
                                                    " did not answer within " +
                                                    std::to_string(Milliseconds(options_.timeout)) + " ms");
       }
@@ -381,40 +417,42 @@ Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool
 
 Status Scraper::Send(Poll& poll) {
   const Meter meter(*this);
-  poll.parser.Reset();
-  poll.received_nothing = true;
+  poll.connection->parser.Reset();
+  poll.connection->received_nothing = true;
   const std::string_view request = poll.request;
-  const net::IoResult io = net::SendParts(poll.connection->fd(), {&request, 1});
+  const net::IoResult io = net::SendParts(poll.connection->descriptor->fd(), {&request, 1});
   // A request is far smaller than a socket's buffer: one that does not fit means that the peer has stopped reading.
   if (io.state == net::IoState::kOk && io.bytes == request.size()) return {};
-  return Fail(Code::kBadGateway, poll.address.ToString() + " closed the connection");
+  return Fail(Code::kBadGateway, poll.address().ToString() + " closed the connection");
 }
 
 Scraper::Step Scraper::Receive(Watched& endpoint, Poll& poll, Page& page, Error& error) {
   const Meter meter(*this);
   const auto fail = [&](std::string why) {
-    error = {Code::kBadGateway, poll.address.ToString() + poll.source->path + " " + std::move(why), ""};
+    error = {Code::kBadGateway, poll.address().ToString() + poll.source->path + " " + std::move(why), ""};
     return Step::kFailed;
   };
   const std::span<char> scratch = loop_.scratch();
-  const net::IoResult io = net::Receive(poll.connection->fd(), scratch);
+  const net::IoResult io = net::Receive(poll.connection->descriptor->fd(), scratch);
   if (io.state == net::IoState::kWouldBlock) return Step::kWait;
   if (io.state == net::IoState::kClosed) {
-    if (!poll.parser.FeedEof() || !poll.parser.message_done()) return fail("closed the connection before its end");
-    page.status = poll.parser.head().status;
+    if (!poll.connection->parser.FeedEof() || !poll.connection->parser.message_done())
+      return fail("closed the connection before its end");
+    page.status = poll.connection->parser.head().status;
     page.body = endpoint.page;
     return Step::kDone;
   }
-  poll.received_nothing = false;
+  poll.connection->received_nothing = false;
   pieces_.clear();
   std::string_view bytes(scratch.data(), io.bytes);
-  while (!bytes.empty() && !poll.parser.message_done()) {
-    const auto used = poll.parser.Feed(bytes, pieces_);
+  while (!bytes.empty() && !poll.connection->parser.message_done()) {
+    const auto used = poll.connection->parser.Feed(bytes, pieces_);
     if (!used) return fail("is not HTTP: " + used.error().message);
     bytes.remove_prefix(*used);
-    if (poll.parser.message_done() && poll.parser.head().status < 200) poll.parser.Reset();
+    if (poll.connection->parser.message_done() && poll.connection->parser.head().status < 200)
+      poll.connection->parser.Reset();
   }
-  const bool done = poll.parser.message_done();
+  const bool done = poll.connection->parser.message_done();
   if (done && !bytes.empty()) return fail("sent more than its answer");
   if (done && endpoint.page.empty() && pieces_.size() <= 1) {  // usual: nothing to copy
     page.body = pieces_.empty() ? std::string_view() : pieces_.front();
@@ -429,7 +467,7 @@ Scraper::Step Scraper::Receive(Watched& endpoint, Poll& poll, Page& page, Error&
   if (endpoint.page.size() > options_.page_bytes_max) {
     return fail("is over " + std::to_string(options_.page_bytes_max) + " bytes");
   }
-  page.status = poll.parser.head().status;
+  page.status = poll.connection->parser.head().status;
   return done ? Step::kDone : Step::kWait;
 }
 
@@ -446,7 +484,7 @@ std::string Scraper::Read(Watched& endpoint, Poll& poll, const Page& page) {
   const Plan::Source& source = *poll.source;
   if (page.status != 200) {
     metrics_.ScrapeFailed(source.type);
-    return poll.address.ToString() + source.path + " answers with status " + std::to_string(page.status);
+    return poll.address().ToString() + source.path + " answers with status " + std::to_string(page.status);
   }
   std::string problem;
   switch (source.kind) {
@@ -481,12 +519,12 @@ std::string Scraper::ReadMetrics(Watched& endpoint, Poll& poll, const Page& page
       dialect = poll.recognised;
       if (recognised_.insert(dialect->name).second) {
         Log(Level::kInfo, kModule, "an engine without label is recognised by its metrics",
-            {{"pool", options_.pool}, {"engine", dialect->name}, {"first_endpoint", poll.address.ToString()}});
+            {{"pool", options_.pool}, {"engine", dialect->name}, {"first_endpoint", poll.address().ToString()}});
       }
       extract();
     }
   }
-  const std::string where = poll.address.ToString() + poll.source->path;
+  const std::string where = poll.address().ToString() + poll.source->path;
   if (result.found == 0) return where + " has none of the metrics of " + dialect->name;
   if (result.cut_off) return where + " ends in the middle of a line";
   if (result.refused > 0) return where + " has values that make no sense";
@@ -496,7 +534,7 @@ std::string Scraper::ReadMetrics(Watched& endpoint, Poll& poll, const Page& page
 std::string Scraper::ReadDcgm(Watched& endpoint, Poll& poll, const Page& page) {
   const auto busiest = pool::BusiestGpu(page.body, schedule::DcgmExtractor::kMetric, endpoint.name);
   if (!busiest) {
-    return poll.address.ToString() + poll.source->path + " has no " + std::string(schedule::DcgmExtractor::kMetric) +
+    return poll.address().ToString() + poll.source->path + " has no " + std::string(schedule::DcgmExtractor::kMetric) +
            " for this pod";
   }
   set_.Update(endpoint.id, [&](model::EndpointState& state) {

@@ -1,7 +1,7 @@
 // Scraper: asks every endpoint of a pool for its metrics and its models, writes what it learns into the EndpointSet and
 // reports to the endpoints' health. It knows nothing of policies but the data sources and extractors that one names.
 //
-// An endpoint's sources are asked one after another, each within a second, over a connection of their own that is kept.
+// An endpoint's sources are asked one after another, each within a second, over connections of their own that are kept.
 // What goes wrong (no connection, silence, a status other than 200, a page that is too large, broken off or not HTTP, a
 // page without the engine's metrics, a value that makes no sense) is counted by source and extractor, logged when it
 // begins and when it ends, and leaves the former values with their age.
@@ -73,8 +73,9 @@ class Scraper {
   uint64_t models_version() const { return models_version_; }
 
  private:
-  struct Plan;     // what a configuration asks for
-  struct Poll;     // one source at one endpoint, with its connection
+  struct Plan;  // what a configuration asks for
+  struct Connection;
+  struct Poll;     // one source at one endpoint
   struct Watched;  // an endpoint with its polls and the task that runs them
   struct Page {
     int status = 0;
@@ -94,10 +95,11 @@ class Scraper {
   // Asking.
   runtime::Task<> Watch(Watched* endpoint);
   runtime::Task<Result<Page>> Ask(Watched* endpoint, Poll* poll);
-  runtime::Task<Result<Page>> AskOnce(Watched* endpoint, Poll* poll, bool reused);
+  runtime::Task<Result<Page>> AskOnce(Watched* endpoint, Poll* poll, bool collect);
   Status Send(Poll& poll);
   Step Receive(Watched& endpoint, Poll& poll, Page& page, Error& error);
   void MakePolls(Watched& endpoint);
+  void Close(Connection& connection);
   void GiveBuffer(std::string buffer);
 
   // Reading. Each returns what was wrong with the page, empty when nothing.
@@ -128,6 +130,8 @@ class Scraper {
   std::vector<std::string> buffers_;  // of pages that came in pieces
   std::vector<std::string_view> pieces_;
   size_t running_ = 0;
+  size_t open_ = 0;  // connections; over half of the process's descriptors, answered ones are closed
+  size_t open_max_;
   TimePoint next_tick_{};
   TimePoint refilled_{};
   Duration budget_{0};
@@ -137,7 +141,7 @@ class Scraper {
   Duration late_{0};                               // summed over `late_rounds_` since `period_from_`
   int64_t late_rounds_ = 0;
   TimePoint period_from_{};
-  TimePoint warned_at_ = TimePoint::min();
+  TimePoint warn_again_{};
   runtime::Timer tick_timer_;
   runtime::Timer collect_timer_;
   bool collect_armed_ = false;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
+#include <set>
 
 #include "observe/log.h"
 #include "pool/endpoint_file.h"
@@ -59,6 +59,9 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   }
   std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(*config)));
   if (const Status used = pool->scraper_.Use(pool->config_); !used) return tl::unexpected(used.error());
+  if (pool->endpoints_path_.empty()) {
+    if (const Status opened = pool->OpenNames(metrics); !opened) return tl::unexpected(opened.error());
+  }
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
   return pool;
@@ -81,13 +84,13 @@ ServingPool::~ServingPool() = default;
 
 Status ServingPool::LoadEndpoints(bool first) {
   if (endpoints_path_.empty()) {
-    if (options_.endpoints.empty()) {
+    if (listed_.empty() && names_ == nullptr) {
       return Fail(Code::kInvalidArgument,
                   "pool '" + options_.name +
-                      "' has no endpoints: give --endpoint IP:PORT, --endpoints-file FILE or the "
-                      "plugin file-discovery in the configuration");
+                      "' has no endpoints: give --endpoint HOST:PORT, --endpoints-file FILE or the plugin "
+                      "file-discovery, static-discovery or dns-discovery in the configuration");
     }
-    return Apply(options_.endpoints);
+    return ApplyListed();
   }
   auto text = ReadFile(endpoints_path_, pool::EndpointFile::kBytesMax);
   if (!text) return tl::unexpected(text.error());
@@ -106,6 +109,44 @@ Status ServingPool::LoadEndpoints(bool first) {
   return Apply(std::move(file->endpoints));
 }
 
+// Endpoints that are written down, and names: of the command line, else of the configuration.
+Status ServingPool::OpenNames(GatewayMetrics& metrics) {
+  listed_ = options_.endpoints;
+  std::vector<EndpointName> names = options_.names;
+  if (listed_.empty() && names.empty()) {
+    if (const auto* discovery = config_.static_discovery) {
+      auto endpoints = pool::ReadEndpoints(discovery->endpoints, discovery->path);
+      if (!endpoints) return tl::unexpected(endpoints.error());
+      listed_ = std::move(*endpoints);
+    }
+    if (const auto* discovery = config_.dns_discovery) {
+      names.push_back({discovery->host, discovery->port, discovery->interval});
+    }
+  }
+  if (names.empty()) return {};
+  names_ = std::make_unique<NameDiscovery>(
+      loop_, metrics,
+      NameDiscovery::Options{.pool = options_.name, .names = std::move(names), .resolver = options_.resolver}, [this] {
+        if (const Status applied = ApplyListed(); !applied) {
+          Log(Level::kError, kModule, "addresses refused, keeping the endpoints it had",
+              {{"pool", name()}, {"error", applied.error().message}});
+        }
+      });
+  return {};
+}
+
+Status ServingPool::ApplyListed() {
+  std::vector<model::Endpoint> endpoints = listed_;
+  std::set<std::string> ids;
+  for (const model::Endpoint& endpoint : endpoints) ids.insert(endpoint.id);
+  if (names_ != nullptr) {
+    for (model::Endpoint& endpoint : names_->Endpoints()) {
+      if (ids.insert(endpoint.id).second) endpoints.push_back(std::move(endpoint));
+    }
+  }
+  return Apply(std::move(endpoints));
+}
+
 Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
   const auto change = set_.Replace(std::move(endpoints));
   if (!change) return tl::unexpected(change.error());
@@ -121,6 +162,7 @@ Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
 
 void ServingPool::Start() {
   scraper_.Start();
+  if (names_ != nullptr) names_->Start();
   const bool watch_file =
       !options_.endpoints_path.empty() || (config_.discovery != nullptr && config_.discovery->watch_file);
   if (watch_file) watcher_.Spawn(WatchFile());
@@ -186,6 +228,7 @@ bool ServingPool::Ready() const {
 }
 
 bool ServingPool::AllReady() const {
+  if (names_ != nullptr && !names_->Asked()) return false;
   const auto ids = set_.Ids();
   return std::all_of(ids.begin(), ids.end(), [this](model::EndpointId id) { return IsReady(id); });
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "gateway/gateway_metrics.h"
+#include "gateway/name_discovery.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
 #include "pool/endpoint_set.h"
@@ -25,6 +26,8 @@ struct PoolOptions {
   std::string config_path;                 // EndpointPickerConfig; empty: upstream's default
   std::string endpoints_path;              // overrides the configuration's file-discovery; empty: that one's
   std::vector<model::Endpoint> endpoints;  // given on the command line
+  std::vector<EndpointName> names;         // likewise, as DNS names
+  net::Resolver::Options resolver;
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
 };
@@ -76,6 +79,8 @@ class ServingPool {
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
               schedule::LoadedConfig config);
   Status LoadEndpoints(bool first);
+  Status OpenNames(GatewayMetrics& metrics);
+  Status ApplyListed();
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFile();
   const ModelUse& UseOf(std::string_view model) const;
@@ -90,9 +95,11 @@ class ServingPool {
   Scraper scraper_;
   mutable std::map<std::string, ModelUse, std::less<>> uses_;
   mutable uint64_t uses_models_version_ = 0;
-  std::string endpoints_path_;  // empty: none is watched
-  std::string endpoints_text_;  // as last read
-  runtime::TaskScope watcher_;  // last: its task refers to the rest
+  std::string endpoints_path_;            // empty: none is watched
+  std::string endpoints_text_;            // as last read
+  std::vector<model::Endpoint> listed_;   // on the command line or in the configuration
+  std::unique_ptr<NameDiscovery> names_;  // null: no names
+  runtime::TaskScope watcher_;            // last: its task refers to the rest
 };
 
 }  // namespace sluice::gateway
