@@ -445,12 +445,14 @@ Scraper::Step Scraper::Receive(Watched& endpoint, Poll& poll, Page& page, Error&
   poll.connection->received_nothing = false;
   pieces_.clear();
   std::string_view bytes(scratch.data(), io.bytes);
-  while (!bytes.empty() && !poll.connection->parser.message_done()) {
-    const auto used = poll.connection->parser.Feed(bytes, pieces_);
+  net::HttpParser& parser = poll.connection->parser;
+  for (;;) {
+    const auto used = parser.Feed(bytes, pieces_);
     if (!used) return fail("is not HTTP: " + used.error().message);
     bytes.remove_prefix(*used);
-    if (poll.connection->parser.message_done() && poll.connection->parser.head().status < 200)
-      poll.connection->parser.Reset();
+    if (parser.message_done() && parser.head().status < 200) parser.Reset();  // 100 Continue and the like
+    // After a head, once more even without bytes: its message may have no body.
+    if (parser.message_done() || (bytes.empty() && !(parser.head_done() && *used > 0))) break;
   }
   const bool done = poll.connection->parser.message_done();
   if (done && !bytes.empty()) return fail("sent more than its answer");
