@@ -2,8 +2,8 @@
 //   fake_engine PORT [TOKENS] [INTERVAL_MS] [METRICS_FILE]
 // POST answers a fixed completion; with "stream":true it sends TOKENS events, INTERVAL_MS apart (0: back to back).
 // GET /metrics, /v1/models and /health answer what a router asks for; with METRICS_FILE it serves that page, on every
-// address of the machine, so that 127.0.0.1, 127.0.0.2, ... are as many engines. Port 0 takes a free one; the first line
-// of output is the port.
+// address of the machine, so that 127.0.0.1, 127.0.0.2, ... are as many engines. Port 0 takes a free one; the first
+// line of output is the port.
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -39,7 +39,10 @@ runtime::Task<> Handle(net::ServerExchange& exchange) {
   const std::array<net::Header, 1> json = {net::Header{"content-type", "application/json"}};
   if (exchange.head().method == "GET") {
     const bool metrics = path == "/metrics";
-    co_await exchange.Respond(200, json, metrics ? std::string_view(metrics_page) : path == "/v1/models" ? kModels : std::string_view("{}"));
+    co_await exchange.Respond(200, json,
+                              metrics                ? std::string_view(metrics_page)
+                              : path == "/v1/models" ? kModels
+                                                     : std::string_view("{}"));
     co_return;
   }
   const auto body = co_await exchange.ReadBody();

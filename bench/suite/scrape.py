@@ -60,6 +60,6 @@ def run():
                          f"{period * 1e3:.0f}", f"{rounds[-1][1]:.0f}"))
     return ("# What scraping costs\n\n"
             f"An idle gateway that scrapes its endpoints every 50 ms for {SECONDS} s: its share of one core (median of {ROUNDS} "
-            "rounds for 100 endpoints, least-most), time per scrape, the period that was reached and how many endpoints have numbers younger "
-            "than 2 s. Goal: at most 0.05 core for 100 endpoints.\n\n"
+            "rounds for 100 endpoints, least-most), time per scrape, the period that was reached and how many endpoints have "
+            "numbers younger than 2 s. Goal: at most 0.05 core for 100 endpoints.\n\n"
             + table(["endpoints", "page", "share of a core", "us a scrape", "period, ms", "fresh"], rows))

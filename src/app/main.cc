@@ -80,8 +80,8 @@ int Main(int argc, char** argv) {
       "  sluice explain ID         why a request went where it went\n"
       "  sluice COMMAND --help     flags and examples of one command");
 
-  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,  &AddExplainCommand,
-                                      &AddGatewayCommand, &AddWorkerCommand, &AddBenchCommand};
+  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,    &AddExplainCommand,
+                                      &AddGatewayCommand, &AddWorkerCommand, &AddDoctorCommand, &AddBenchCommand};
   std::vector<CLI::App*> commands;
   std::vector<Action> actions(std::size(kCommands));
   std::vector<std::string> names;

@@ -45,6 +45,16 @@ int PriorityOf(std::string_view objective) {
   return EqualsIgnoreCase(objective, "critical") ? 1 : 0;
 }
 
+// The gateway's own routes; no parser is asked about them.
+bool IsOwnPath(std::string_view path) {
+  static constexpr std::array<std::string_view, 8> kPaths = {"/v1/models", "/health", "/healthz", "/ping",
+                                                             "/ready",     "/readyz", "/version", "/metrics"};
+  for (const std::string_view own : kPaths) {
+    if (path == own) return true;
+  }
+  return path.starts_with("/debug/");
+}
+
 double Milliseconds(Duration d) { return static_cast<double>(d.count()) / 1e6; }
 
 }  // namespace
@@ -149,9 +159,12 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
   const std::string request_id = RequestIdOf(exchange.head());
   const std::string_view path = exchange.head().path();
   const std::string_view method = exchange.head().method;
-  const std::optional<ApiKind> api = ApiOfPath(path);
-  if (api && method == "POST") {
-    co_await Infer(exchange, *api, request_id);
+  if (method == "POST" && !IsOwnPath(path)) {
+    const Result<parse::Route> route = RouteOf(path);
+    if (route)
+      co_await Infer(exchange, *route, request_id);
+    else
+      co_await AnswerError(exchange, route.error(), request_id);
     co_return;
   }
   constexpr std::string_view kJson = "application/json";
@@ -192,7 +205,7 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
       if (table) type = "text/plain; charset=utf-8";
     }
   } else {
-    const bool known = api || path == "/v1/models" || path == "/metrics" || path == "/health" || path == "/ready";
+    const bool known = IsOwnPath(path) ? !get : AnyParserClaims(path);
     status = known ? 405 : 404;
     body = openai::DetailBody(known ? "Method Not Allowed" : "Not Found");
   }
@@ -201,7 +214,34 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
       {{"request_id", request_id}, {"method", method}, {"path", path}, {"status", status}});
 }
 
-Result<ServingPool*> Gateway::PoolFor(model::Request& request) {
+Result<parse::Route> Gateway::RouteOf(std::string_view path) const {
+  std::optional<parse::Route> fallback;
+  for (const auto& pool : pools_) {
+    auto route = pool->parsers().For(path);
+    if (route && route->api != parse::Api::kOpaque) return *route;
+    if (route && !fallback) fallback = *route;
+  }
+  if (fallback) return *fallback;
+  return parse::ParserTable().For(path);  // none: says so
+}
+
+bool Gateway::AnyParserClaims(std::string_view path) const {
+  for (const auto& pool : pools_) {
+    if (pool->parsers().Claims(path)) return true;
+  }
+  return false;
+}
+
+// A body that nobody reads names no model: it goes to the first pool that takes such.
+Result<ServingPool*> Gateway::PoolFor(const parse::Route& route, model::Request& request) {
+  if (route.api != parse::Api::kOpaque) return PoolOfModel(request);
+  for (const auto& pool : pools_) {
+    if (pool->parsers().has_fallback()) return pool.get();
+  }
+  return Fail(Code::kUnavailable, "no pool passes such requests on");
+}
+
+Result<ServingPool*> Gateway::PoolOfModel(model::Request& request) {
   bool any_known = false;
   if (!request.model.empty()) {
     for (const auto& pool : pools_) {
@@ -223,9 +263,9 @@ Result<ServingPool*> Gateway::PoolFor(model::Request& request) {
 }
 
 // The text of a request's prompts are views into the reader, which others have used since.
-Result<BodyFacts> Gateway::ReadAgain(ApiKind api, std::string_view body, model::Request& request) {
+Result<parse::BodyFacts> Gateway::ReadAgain(const parse::Route& route, std::string_view body, model::Request& request) {
   request.prompts.clear();
-  return ReadInferenceRequest(api, reader_, body, request);
+  return parse::ReadRequest(route, reader_, body, request);
 }
 
 void Gateway::LogScores(const ServingPool& pool, const model::Decision& decision) {
@@ -240,7 +280,7 @@ void Gateway::LogScores(const ServingPool& pool, const model::Decision& decision
        {"scores", observe::Field::Json{scores.scores_json}}});
 }
 
-Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_view request_id) {
+Task<> Gateway::Infer(net::ServerExchange& exchange, parse::Route route, std::string_view request_id) {
   Served served{.request_id = request_id, .received = loop_.Now(), .endpoint = {}};
   auto body = co_await exchange.ReadBody();
   if (!body) {
@@ -267,21 +307,24 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
   }
   headers.push_back({"x-request-id", request_id});
 
-  auto read = ReadInferenceRequest(api, reader_, *body, request);
-  if (read && read->kv_transfer_params) {
-    Log(Level::kWarn, kModule, "a client's kv_transfer_params were removed", {{"request_id", request_id}});
-    body = WithoutKvTransferParams(*body, options_.body_bytes_max);
+  auto read = parse::ReadRequest(route, reader_, *body, request);
+  if (read && read->transfer_params) {
+    Log(Level::kWarn, kModule, "a client's transfer parameters were removed", {{"request_id", request_id}});
+    body = parse::RemoveTransferParams(route, *body);
     if (body)
-      read = ReadAgain(api, *body, request);
+      read = ReadAgain(route, *body, request);
     else
       read = tl::unexpected(body.error());
   }
+  Result<ServingPool*> pool = read ? PoolFor(route, request) : Result<ServingPool*>(tl::unexpected(read.error()));
+  if (pool) schedule::ReadHeaders((*pool)->state().policy(), request);
   served.series = &metrics_.SeriesOf(request.model, request.target_model, request.fairness_id, request.priority);
-  Result<ServingPool*> pool = read ? PoolFor(request) : Result<ServingPool*>(tl::unexpected(read.error()));
   std::optional<Error> failure;
   RelayReport report;
   bool relayed = false;
   if (!pool) failure = pool.error();
+  // The pool that serves the model may have fewer parsers than the one that knew the path.
+  if (pool && !(*pool)->parsers().For(head.path())) failure = (*pool)->parsers().For(head.path()).error();
 
   while (!failure && !relayed) {
     const std::shared_ptr<const model::PoolView> view = (*pool)->View();
@@ -318,7 +361,8 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
                        .headers = headers,
                        .body = *body,
                        .response_headers = added,
-                       .silence_max = options_.silence_max};
+                       .silence_max = options_.silence_max,
+                       .usage = route.answer_has_usage() ? route.parser->usage : parse::UsageStyle::kNone};
     report = co_await Relay(client_, exchange, relay, follower);
     metrics_.Running(*served.series, -1);
 
@@ -347,7 +391,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     }
     metrics_.Retried("no-answer");
     request.excluded.push_back(target.id);
-    read = ReadAgain(api, *body, request);
+    read = ReadAgain(route, *body, request);
     if (!read) failure = read.error();
   }
 
@@ -368,7 +412,7 @@ Task<> Gateway::Infer(net::ServerExchange& exchange, ApiKind api, std::string_vi
     if (report.usage) observed.cached_tokens = report.usage->cached_tokens;
     receipts_.Observe(served.receipt, std::move(observed));
   }
-  const Usage usage = report.usage.value_or(Usage{});
+  const parse::Usage usage = report.usage.value_or(parse::Usage{});
   Log(failure || report.error ? Level::kWarn : Level::kInfo, "access",
       report.outcome == RelayOutcome::kClientLeft ? "client left" : "request",
       {{"request_id", request_id},

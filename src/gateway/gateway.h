@@ -14,11 +14,11 @@
 #include "base/rng.h"
 #include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
-#include "gateway/inference_request.h"
 #include "gateway/serving_pool.h"
 #include "net/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "parse/read_request.h"
 #include "schedule/receipt_ring.h"
 
 namespace sluice::gateway {
@@ -51,12 +51,16 @@ class Gateway {
 
   Gateway(runtime::Loop& loop, GatewayOptions options);
   runtime::Task<> Handle(net::ServerExchange& exchange);
-  runtime::Task<> Infer(net::ServerExchange& exchange, ApiKind api, std::string_view request_id);
+  runtime::Task<> Infer(net::ServerExchange& exchange, parse::Route route, std::string_view request_id);
   runtime::Task<> Answer(net::ServerExchange& exchange, int status, std::string_view type, std::string_view body,
                          std::string_view request_id);
   runtime::Task<> AnswerError(net::ServerExchange& exchange, const Error& error, std::string_view request_id);
-  Result<BodyFacts> ReadAgain(ApiKind api, std::string_view body, model::Request& request);
-  Result<ServingPool*> PoolFor(model::Request& request);
+  Result<parse::BodyFacts> ReadAgain(const parse::Route& route, std::string_view body, model::Request& request);
+  // Which parser reads a request to this path: of the first pool with one that claims it, else the first fallback.
+  Result<parse::Route> RouteOf(std::string_view path) const;
+  bool AnyParserClaims(std::string_view path) const;
+  Result<ServingPool*> PoolFor(const parse::Route& route, model::Request& request);
+  Result<ServingPool*> PoolOfModel(model::Request& request);
   void LogScores(const ServingPool& pool, const model::Decision& decision);
   std::string RequestIdOf(const net::MessageHead& head);
 

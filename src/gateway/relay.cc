@@ -68,7 +68,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     report.sent = loop.Now();
     runtime::Timer silence(loop);
     silence.SetAfter(request.silence_max);
-    UsageTail tail;
+    parse::UsageReader usage(request.usage);
     TimePoint previous = report.sent;
     bool again = false;
     while (!call->done()) {
@@ -109,7 +109,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           previous = now;
           ++report.pieces;
           report.response_bytes += step.body.size();
-          tail.Append(step.body);
+          usage.Append(step.body);
         }
         if (exchange.started() && (!step.body.empty() || call->done())) exchange.Write(step.body, call->done());
         if (exchange.blocked()) co_await exchange.Flush();
@@ -129,7 +129,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     }
     if (!again) {
       report.last_byte = loop.Now();
-      report.usage = tail.Find();
+      report.usage = usage.Find();
       co_return report;
     }
     to_engine.fresh = true;

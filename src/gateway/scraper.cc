@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "gateway/scraper_state.h"
 #include "net/socket.h"
 #include "observe/log.h"
 
@@ -34,87 +35,6 @@ size_t DescriptorsMax() {
 int64_t Milliseconds(Duration d) { return d.count() / 1'000'000; }
 
 }  // namespace
-
-struct Scraper::Plan {
-  struct Source {
-    MetricsDataSource::Kind kind;
-    std::string type;
-    std::string path;
-    uint16_t port = 0;
-    Duration interval;
-    const schedule::CoreMetricsExtractor* extractor = nullptr;
-    const schedule::DcgmExtractor* dcgm = nullptr;
-    pool::DialectTable dialects;  // of the extractor
-    std::string_view ExtractorType() const {
-      if (kind == MetricsDataSource::Kind::kModels) return schedule::ModelsExtractor::kInfo.type;
-      return dcgm != nullptr ? schedule::DcgmExtractor::kInfo.type : schedule::CoreMetricsExtractor::kInfo.type;
-    }
-  };
-  std::shared_ptr<const schedule::Policy> policy;  // owns the plugins
-  std::vector<Source> sources;                     // models first: an endpoint without them serves nobody
-  Duration tick;
-};
-
-// Sources at one address share it: they are asked one after another.
-struct Scraper::Connection {
-  explicit Connection(net::Address a) : address(std::move(a)), parser(net::HttpParser::Kind::kResponse, {}) {}
-  net::Address address;
-  runtime::DescriptorPtr descriptor;
-  net::HttpParser parser;
-  bool received_nothing = true;
-};
-
-struct Scraper::Poll {
-  Poll(const Plan::Source& s, Connection& c) : source(&s), connection(&c) {}
-  const net::Address& address() const { return connection->address; }
-  const Plan::Source* source;
-  Connection* connection;
-  std::string request;
-  bool answered = false;  // on this connection, at least once
-  TimePoint due{};
-  std::string problem;  // of the last page; empty: none
-  const pool::Dialect* recognised = nullptr;
-  TimePoint recognise_due{};
-};
-
-struct Scraper::Watched {
-  Watched(runtime::Loop& loop, model::EndpointId endpoint_id, const model::Endpoint& endpoint)
-      : id(endpoint_id),
-        name(endpoint.name),
-        address{endpoint.address, endpoint.port},
-        go(loop),
-        expired(loop),
-        tasks(loop) {}
-
-  model::EndpointId id;
-  std::string name;
-  net::Address address;
-  std::vector<ServedModel> models;
-  bool models_known = false;
-
-  std::shared_ptr<const Plan> plan;
-  std::vector<std::unique_ptr<Connection>> connections;
-  std::vector<std::unique_ptr<Poll>> polls;
-  enum class State : uint8_t { kIdle, kQueued, kRunning } state = State::kIdle;
-  TimePoint due{};
-  TimePoint deadline = TimePoint::max();
-  std::string page;          // what came so far of an answer in several pieces
-  bool collectable = false;  // an answer is waited for
-  runtime::Event go;         // begin a round; collect an answer
-  runtime::Event expired;    // the deadline has passed
-  runtime::TaskScope tasks;  // last: its task refers to the rest
-};
-
-struct Scraper::Meter {
-  explicit Meter(Scraper& s) : scraper(s), began(s.clock_.Now()) {}
-  ~Meter() {
-    const Duration took = scraper.clock_.Now() - began;
-    scraper.budget_ -= took;
-    scraper.spent_ += took;
-  }
-  Scraper& scraper;
-  TimePoint began;
-};
 
 Scraper::Scraper(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, pool::EndpointSet& set,
                  Options options)
@@ -479,89 +399,6 @@ void Scraper::GiveBuffer(std::string buffer) {
     return;
   buffer.clear();
   buffers_.push_back(std::move(buffer));
-}
-
-std::string Scraper::Read(Watched& endpoint, Poll& poll, const Page& page) {
-  const Meter meter(*this);
-  const Plan::Source& source = *poll.source;
-  if (page.status != 200) {
-    metrics_.ScrapeFailed(source.type);
-    return poll.address().ToString() + source.path + " answers with status " + std::to_string(page.status);
-  }
-  std::string problem;
-  switch (source.kind) {
-    case MetricsDataSource::Kind::kMetrics:
-      if (source.extractor != nullptr) problem = ReadMetrics(endpoint, poll, page);
-      break;
-    case MetricsDataSource::Kind::kDcgm:
-      if (source.dcgm != nullptr) problem = ReadDcgm(endpoint, poll, page);
-      break;
-    case MetricsDataSource::Kind::kModels:
-      problem = ReadModels(endpoint, page);
-      break;
-  }
-  if (!problem.empty()) metrics_.ExtractFailed(source.type, source.ExtractorType());
-  return problem;
-}
-
-std::string Scraper::ReadMetrics(Watched& endpoint, Poll& poll, const Page& page) {
-  const pool::DialectTable& dialects = poll.source->dialects;
-  const model::Endpoint& described = *set_.Find(endpoint.id);
-  const pool::Dialect* dialect = poll.recognised != nullptr ? poll.recognised : &dialects.For(described);
-  pool::ExtractResult result;
-  const auto extract = [&] {
-    set_.Update(endpoint.id,
-                [&](model::EndpointState& state) { result = pool::Extract(page.body, *dialect, page.asked, state); });
-  };
-  extract();
-  if (result.found == 0 && page.asked >= poll.recognise_due && !dialects.HasEngineLabel(described)) {
-    poll.recognise_due = page.asked + std::chrono::seconds(1);  // it reads the page once a dialect
-    poll.recognised = dialects.Detect(page.body);
-    if (poll.recognised != nullptr) {
-      dialect = poll.recognised;
-      if (recognised_.insert(dialect->name).second) {
-        Log(Level::kInfo, kModule, "an engine without label is recognised by its metrics",
-            {{"pool", options_.pool}, {"engine", dialect->name}, {"first_endpoint", poll.address().ToString()}});
-      }
-      extract();
-    }
-  }
-  const std::string where = poll.address().ToString() + poll.source->path;
-  if (result.found == 0) return where + " has none of the metrics of " + dialect->name;
-  if (result.cut_off) return where + " ends in the middle of a line";
-  if (result.refused > 0) return where + " has values that make no sense";
-  return {};
-}
-
-std::string Scraper::ReadDcgm(Watched& endpoint, Poll& poll, const Page& page) {
-  const auto busiest = pool::BusiestGpu(page.body, schedule::DcgmExtractor::kMetric, endpoint.name);
-  if (!busiest) {
-    return poll.address().ToString() + poll.source->path + " has no " + std::string(schedule::DcgmExtractor::kMetric) +
-           " for this pod";
-  }
-  set_.Update(endpoint.id, [&](model::EndpointState& state) {
-    pool::SetAttribute(state, poll.source->dcgm->AttributeKey(), *busiest);
-  });
-  return {};
-}
-
-std::string Scraper::ReadModels(Watched& endpoint, const Page& page) {
-  const auto root = reader_.Parse(page.body);
-  const auto data = root ? root->Find("data") : std::nullopt;
-  if (!data) return endpoint.address.ToString() + " has no list of models at /v1/models";
-  std::vector<ServedModel> models;
-  data->ForEachElement([&](codec::JsonValue model) {
-    const auto id = model.Find("id");
-    if (id && id->String()) models.push_back({std::string(*id->String()), model.ToJson()});
-    return models.size() < 1000;
-  });
-  const bool same =
-      endpoint.models_known && std::equal(models.begin(), models.end(), endpoint.models.begin(), endpoint.models.end(),
-                                          [](const ServedModel& a, const ServedModel& b) { return a.id == b.id; });
-  endpoint.models = std::move(models);  // the rest of an entry may differ each time, as `created` does
-  endpoint.models_known = true;
-  if (!same) ++models_version_;
-  return {};
 }
 
 void Scraper::Complain(Watched& endpoint, Poll& poll, std::string problem) {

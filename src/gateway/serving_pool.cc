@@ -1,9 +1,9 @@
 #include "gateway/serving_pool.h"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 
+#include "base/read_file.h"
 #include "observe/log.h"
 #include "pool/endpoint_file.h"
 
@@ -16,7 +16,6 @@ using runtime::Task;
 namespace {
 
 constexpr std::string_view kModule = "pool";
-constexpr size_t kConfigBytesMax = size_t{1} << 20;
 constexpr size_t kEndpointsMax = 20'000;
 constexpr size_t kLargePool = 1000;
 constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered between two changes
@@ -24,25 +23,13 @@ constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
 
-Result<std::string> ReadFile(const std::string& path, size_t bytes_max) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(Code::kNotFound, "cannot read " + path + "; does it exist, and may this user read it?");
-  std::string text(bytes_max + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > bytes_max) {
-    return Fail(Code::kTooLarge, path + " is over " + std::to_string(bytes_max) + " bytes");
-  }
-  return text;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net::HttpClient& client,
                                                        GatewayMetrics& metrics, PoolOptions options) {
   std::string text(schedule::DefaultConfigText());
   if (!options.config_path.empty()) {
-    auto read = ReadFile(options.config_path, kConfigBytesMax);
+    auto read = ReadFile(options.config_path, schedule::kConfigBytesMax);
     if (!read) return tl::unexpected(read.error());
     text = std::move(*read);
   }
@@ -57,7 +44,10 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   for (const std::string& warning : config->warnings) {
     Log(Level::kWarn, kModule, "configuration", {{"pool", options.name}, {"warning", warning}});
   }
-  std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(*config)));
+  auto parsers = parse::ParserTable::Build(config->parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
+  std::unique_ptr<ServingPool> pool(
+      new ServingPool(loop, client, metrics, std::move(options), std::move(*config), std::move(*parsers)));
   if (const Status used = pool->scraper_.Use(pool->config_); !used) return tl::unexpected(used.error());
   if (pool->endpoints_path_.empty()) {
     if (const Status opened = pool->OpenNames(metrics); !opened) return tl::unexpected(opened.error());
@@ -68,10 +58,11 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
 }
 
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-                         schedule::LoadedConfig config)
+                         schedule::LoadedConfig config, parse::ParserTable parsers)
     : loop_(loop),
       options_(std::move(options)),
       config_(std::move(config)),
+      parsers_(std::move(parsers)),
       state_(config_.policy),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),

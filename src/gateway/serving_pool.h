@@ -1,7 +1,7 @@
-// ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on change)
-// or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the Scraper.
-// Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it.
-// Cost: the scraper's; a snapshot of about 40 bytes an endpoint a change.
+// ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on
+// change), or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the
+// Scraper. Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it. Cost: the
+// scraper's; a snapshot of about 40 bytes an endpoint a change.
 #pragma once
 
 #include <map>
@@ -15,6 +15,7 @@
 #include "gateway/name_discovery.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
+#include "parse/parser_table.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
 #include "schedule/decide.h"
@@ -45,6 +46,8 @@ class ServingPool {
 
   const std::string& name() const { return options_.name; }
   const schedule::LoadedConfig& config() const { return config_; }
+  // Of the configuration's request parsers.
+  const parse::ParserTable& parsers() const { return parsers_; }
   schedule::PolicyState& state() { return state_; }
   // The endpoints and their latest numbers. In a pool of more than 1,000, numbers may be a few milliseconds older than
   // what the last scrape said (1 ms for each 1,000 endpoints): a snapshot costs as much as a decision there.
@@ -77,7 +80,7 @@ class ServingPool {
   };
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config);
+              schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
   Status OpenNames(GatewayMetrics& metrics);
   Status ApplyListed();
@@ -89,6 +92,7 @@ class ServingPool {
   runtime::Loop& loop_;
   PoolOptions options_;
   schedule::LoadedConfig config_;
+  parse::ParserTable parsers_;
   schedule::PolicyState state_;
   pool::EndpointSet set_;
   TimePoint viewed_at_{};

@@ -17,6 +17,8 @@
 
 namespace sluice::schedule {
 
+inline constexpr size_t kConfigBytesMax = size_t{1} << 20;  // of a file
+
 struct LoadOptions {
   bool allow_experimental_plugins = false;
 };
@@ -30,6 +32,8 @@ struct MetricsBinding {
 };
 
 struct LoadedConfig {
+  std::string text;  // as it was given
+  LoadOptions options;
   std::shared_ptr<const Policy> policy;
   EndpointPickerConfig document;
   std::vector<MetricsBinding> metrics;  // what to scrape and how to read it
@@ -37,15 +41,17 @@ struct LoadedConfig {
   const FileDiscovery* discovery = nullptr;
   const StaticDiscovery* static_discovery = nullptr;
   const DnsDiscovery* dns_discovery = nullptr;
+  // Whichever of the three it is, or nullptr.
+  const Plugin* Discovery() const {
+    if (discovery != nullptr) return discovery;
+    if (static_discovery != nullptr) return static_discovery;
+    return dns_discovery;
+  }
   std::vector<std::string> parsers;   // types, in the order they are tried
   std::vector<std::string> warnings;  // each with path and line: log them all
   std::vector<std::string> created;   // instances that the file does not have, with the reason
 };
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options = {});
-
-// What runs, as text for people: handler, producers in order, each profile with filters, weights and picker, and what
-// was created automatically.
-std::string DescribePolicy(const LoadedConfig& config);
 
 }  // namespace sluice::schedule

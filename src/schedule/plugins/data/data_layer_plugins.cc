@@ -173,6 +173,12 @@ constinit const PluginInfo RequestParser::kAnthropic = {
     .type = "anthropic-parser", .help = "Anthropic messages.", .make = MakePlain<RequestParser>};
 constinit const PluginInfo RequestParser::kVllmHttp = {
     .type = "vllmhttp-parser", .help = "vLLM's generate requests.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kSglangHttp = {
+    .type = "sglanghttp-parser", .help = "SGLang's generate requests.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kVllmGrpc = {
+    .type = "vllmgrpc-parser", .help = "vLLM's gRPC: Generate and Embed.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kVertexAi = {
+    .type = "vertexai-parser", .help = "Vertex AI's PredictionService, gRPC.", .make = MakePlain<RequestParser>};
 constinit const PluginInfo RequestParser::kPassthrough = {
     .type = "passthrough-parser", .help = "Opaque bodies: no model, no tokens.", .make = MakePlain<RequestParser>};
 
@@ -214,7 +220,7 @@ TopologyExtractor::TopologyExtractor(const PluginInfo& info, std::string name, c
       zone_label_(params.String("zoneLabel")),
       region_label_(params.String("regionLabel")) {}
 
-TopologyExtractor::Place TopologyExtractor::Of(const model::Endpoint& endpoint) const {
+Place TopologyExtractor::PlaceOf(const model::Endpoint& endpoint) const {
   const auto label = [&](const std::string& key) -> std::string_view {
     const auto at = endpoint.labels.find(key);
     return at != endpoint.labels.end() ? std::string_view(at->second) : std::string_view();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "schedule/plugin.h"
+#include "schedule/plugins/topology.h"
 
 namespace sluice::schedule {
 
@@ -59,16 +60,12 @@ class DcgmExtractor final : public Plugin {
 };
 
 // Where an endpoint stands, from its labels. Labels are with the endpoint from the start, so nothing needs to be
-// stored: whoever compares two endpoints asks Of().
-class TopologyExtractor final : public Plugin {
+// stored: whoever compares two endpoints asks PlaceOf().
+class TopologyExtractor final : public Plugin, public TopologySource {
  public:
   static const PluginInfo kInfo;
   TopologyExtractor(const PluginInfo& info, std::string name, const Params& params);
-
-  struct Place {
-    std::string_view host, rack, zone, region;  // views into the endpoint; empty: not known
-  };
-  Place Of(const model::Endpoint& endpoint) const;
+  Place PlaceOf(const model::Endpoint& endpoint) const override;
 
  private:
   std::string host_label_, rack_label_, zone_label_, region_label_;
@@ -107,7 +104,7 @@ class DnsDiscovery final : public Plugin {
 // A request parser's name; the parsing itself is the gateway's.
 class RequestParser final : public Plugin {
  public:
-  static const PluginInfo kOpenAi, kAnthropic, kVllmHttp, kPassthrough;
+  static const PluginInfo kOpenAi, kAnthropic, kVllmHttp, kSglangHttp, kVllmGrpc, kVertexAi, kPassthrough;
   using Plugin::Plugin;
 };
 
