@@ -22,7 +22,7 @@ def main():
     for name in names:
         if name not in NAMES:
             parser.error(f"no benchmark '{name}'; there are: {', '.join(NAMES)}")
-    for tool in ("wrk", "nginx"):
+    for tool in ("wrk", "nginx") if "gateway" in names else ():
         if shutil.which(tool) is None:
             parser.error(f"{tool} is missing: apt-get install --no-install-recommends wrk nginx-light")
     if not SLUICE.exists():
