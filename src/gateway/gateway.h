@@ -14,7 +14,8 @@
 #include "base/rng.h"
 #include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
-#include "gateway/serving_pool.h"
+#include "gateway/inference_call.h"
+#include "gateway/pools.h"
 #include "net/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
@@ -47,27 +48,28 @@ class Gateway {
   runtime::Task<size_t> Drain();
 
  private:
-  struct Served;
+  struct Reply {
+    int status = 200;
+    std::string body;
+    std::string_view type = "application/json";
+  };
 
   Gateway(runtime::Loop& loop, GatewayOptions options);
   runtime::Task<> Handle(net::ServerExchange& exchange);
-  runtime::Task<> Infer(net::ServerExchange& exchange, parse::Route route, std::string_view request_id);
-  runtime::Task<> Answer(net::ServerExchange& exchange, int status, std::string_view type, std::string_view body,
-                         std::string_view request_id);
-  runtime::Task<> AnswerError(net::ServerExchange& exchange, const Error& error, std::string_view request_id);
-  Result<parse::BodyFacts> ReadAgain(const parse::Route& route, std::string_view body, model::Request& request);
-  // Which parser reads a request to this path: of the first pool with one that claims it, else the first fallback.
-  Result<parse::Route> RouteOf(std::string_view path) const;
-  bool AnyParserClaims(std::string_view path) const;
-  Result<ServingPool*> PoolFor(const parse::Route& route, model::Request& request);
-  Result<ServingPool*> PoolOfModel(model::Request& request);
-  void LogScores(const ServingPool& pool, const model::Decision& decision);
+  Reply Route(const net::MessageHead& head, bool get);
   std::string RequestIdOf(const net::MessageHead& head);
 
-  // GET routes (routes.cc).
+  // What it serves and in what state its endpoints are (routes.cc).
   std::string ModelsBody();
   std::string EndpointsBody();
   bool Ready(bool all_endpoints);
+
+  // Why it decides as it does (debug_routes.cc). `query`: as in the URL.
+  Reply Decision(std::string_view request_id, std::string_view query);
+  Reply PolicyReport(std::string_view query);
+  Reply LatencyReport();
+  Reply Promote(std::string_view query, const net::Address& peer);
+  runtime::Task<> Ask(net::ServerExchange& exchange, std::string_view request_id);
 
   runtime::Loop& loop_;
   GatewayOptions options_;
@@ -77,10 +79,10 @@ class Gateway {
   GatewayMetrics metrics_;
   net::HttpClient client_;
   codec::JsonReader reader_;
-  std::vector<std::unique_ptr<ServingPool>> pools_;
+  Pools pools_;
   schedule::ReceiptRing receipts_;
-  model::Decision decision_;     // reused
   observe::Every note_log_{10};  // of decisions without all their data
+  CallParts parts_;
   net::HttpServer server_;
 };
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "parse/model_restorer.h"
 #include "parse/usage_reader.h"
 
 namespace sluice::gateway {
@@ -34,6 +35,7 @@ struct RelayRequest {
   std::span<const net::Header> response_headers;       // added to the answer
   Duration silence_max;                                // longest time without a byte from the endpoint
   parse::UsageStyle usage = parse::UsageStyle::kText;  // where the answer has its token counts
+  parse::ModelRestorer* restorer = nullptr;            // changes the answer's model name; null: bytes stay as they are
 };
 
 struct RelayReport {
@@ -52,6 +54,8 @@ struct RelayReport {
 // Hears of a relay's progress. Calls come on the loop, between two waits, and must not block.
 class RelayObserver {
  public:
+  // The endpoint's head came; `add` gets headers to set on the client's answer.
+  virtual void OnHead(int status, std::vector<std::pair<std::string, std::string>>& add) = 0;
   virtual void OnFirstByte() = 0;                     // of the answer's body
   virtual void OnPiece(Duration since_previous) = 0;  // each later wake-up that brought body bytes
 

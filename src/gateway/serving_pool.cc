@@ -1,11 +1,14 @@
 #include "gateway/serving_pool.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "base/read_file.h"
+#include "base/text.h"
 #include "observe/log.h"
 #include "pool/endpoint_file.h"
+#include "schedule/decision_log.h"
 
 namespace sluice::gateway {
 
@@ -22,35 +25,39 @@ constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered betwee
 constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
+constexpr Duration kSaveInterval = std::chrono::seconds(30);
 
 }  // namespace
 
 Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net::HttpClient& client,
                                                        GatewayMetrics& metrics, PoolOptions options) {
-  std::string text(schedule::DefaultConfigText());
-  if (!options.config_path.empty()) {
-    auto read = ReadFile(options.config_path, schedule::kConfigBytesMax);
-    if (!read) return tl::unexpected(read.error());
-    text = std::move(*read);
-  }
-  const schedule::Registry registry = schedule::BuiltinRegistry();
-  auto config =
-      schedule::LoadConfig(text, registry, {.allow_experimental_plugins = options.allow_experimental_plugins});
-  if (!config) {
-    Error error = config.error();
-    if (!options.config_path.empty()) error.message = options.config_path + ": " + error.message;
-    return tl::unexpected(std::move(error));
-  }
-  for (const std::string& warning : config->warnings) {
-    Log(Level::kWarn, kModule, "configuration", {{"pool", options.name}, {"warning", warning}});
-  }
+  PolicyFiles files({.pool = options.name,
+                     .config_path = options.config_path,
+                     .objects_path = options.objects_path,
+                     .shadows = options.shadows,
+                     .allow_experimental_plugins = options.allow_experimental_plugins});
+  auto config = files.LoadConfig();
+  if (!config) return tl::unexpected(config.error());
+  auto shadows = files.LoadShadows();
+  if (!shadows) return tl::unexpected(shadows.error());
+  auto objects = files.LoadObjects();
+  if (!objects) return tl::unexpected(objects.error());
   auto parsers = parse::ParserTable::Build(config->parsers);
   if (!parsers) return tl::unexpected(parsers.error());
-  std::unique_ptr<ServingPool> pool(
-      new ServingPool(loop, client, metrics, std::move(options), std::move(*config), std::move(*parsers)));
-  if (const Status used = pool->scraper_.Use(pool->config_); !used) return tl::unexpected(used.error());
+  if (options.seed == 0) options.seed = EntropySeed();
+  std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(files),
+                                                    std::move(*config), std::move(*parsers)));
+  pool->objects_ = std::move(*objects);
+  for (PolicyFiles::Change& shadow : *shadows) {
+    if (const Status put = pool->scheduler_.Put(shadow.lane, std::move(shadow.config)); !put) {
+      return Fail(put.error().code, "--shadow: " + put.error().message);
+    }
+  }
+  pool->RestoreState();
+  if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
+  if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
   if (pool->endpoints_path_.empty()) {
-    if (const Status opened = pool->OpenNames(metrics); !opened) return tl::unexpected(opened.error());
+    if (const Status opened = pool->OpenNames(); !opened) return tl::unexpected(opened.error());
   }
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
@@ -58,17 +65,23 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
 }
 
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-                         schedule::LoadedConfig config, parse::ParserTable parsers)
+                         PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers)
     : loop_(loop),
       options_(std::move(options)),
-      config_(std::move(config)),
+      metrics_(metrics),
+      files_(std::move(files)),
       parsers_(std::move(parsers)),
-      state_(config_.policy),
+      scheduler_(std::move(config), clock_, {.state = {}, .seed = options_.seed}),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),
       watcher_(loop) {
   endpoints_path_ = options_.endpoints_path;
-  if (endpoints_path_.empty() && config_.discovery != nullptr) endpoints_path_ = config_.discovery->path;
+  if (endpoints_path_.empty() && this->config().discovery != nullptr) endpoints_path_ = this->config().discovery->path;
+  scheduler_.on_revert = [this](const std::string& what) {
+    Log(Level::kWarn, kModule, "promotion taken back", {{"pool", name()}, {"what", what}});
+    metrics_.PolicyChanged(name(), "reverted");
+    UseLivePolicy();
+  };
 }
 
 ServingPool::~ServingPool() = default;
@@ -101,28 +114,32 @@ Status ServingPool::LoadEndpoints(bool first) {
 }
 
 // Endpoints that are written down, and names: of the command line, else of the configuration.
-Status ServingPool::OpenNames(GatewayMetrics& metrics) {
+Status ServingPool::OpenNames() {
   listed_ = options_.endpoints;
   std::vector<EndpointName> names = options_.names;
   if (listed_.empty() && names.empty()) {
-    if (const auto* discovery = config_.static_discovery) {
+    if (const auto* discovery = config().static_discovery) {
       auto endpoints = pool::ReadEndpoints(discovery->endpoints, discovery->path);
       if (!endpoints) return tl::unexpected(endpoints.error());
       listed_ = std::move(*endpoints);
     }
-    if (const auto* discovery = config_.dns_discovery) {
+    if (const auto* discovery = config().dns_discovery) {
       names.push_back({discovery->host, discovery->port, discovery->interval});
     }
   }
+  if (names == names_in_use_) return {};
+  names_in_use_ = names;
+  names_.reset();
   if (names.empty()) return {};
   names_ = std::make_unique<NameDiscovery>(
-      loop_, metrics,
+      loop_, metrics_,
       NameDiscovery::Options{.pool = options_.name, .names = std::move(names), .resolver = options_.resolver}, [this] {
         if (const Status applied = ApplyListed(); !applied) {
           Log(Level::kError, kModule, "addresses refused, keeping the endpoints it had",
               {{"pool", name()}, {"error", applied.error().message}});
         }
       });
+  if (started_) names_->Start();
   return {};
 }
 
@@ -154,22 +171,125 @@ Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
 void ServingPool::Start() {
   scraper_.Start();
   if (names_ != nullptr) names_->Start();
-  const bool watch_file =
-      !options_.endpoints_path.empty() || (config_.discovery != nullptr && config_.discovery->watch_file);
-  if (watch_file) watcher_.Spawn(WatchFile());
+  started_ = true;
+  watcher_.Spawn(WatchFiles());
 }
 
-Task<> ServingPool::WatchFile() {
-  std::string last_problem;
+int32_t ServingPool::PriorityOf(std::string_view objective) const {
+  if (objective.empty()) return 0;
+  if (const int32_t priority = objects_.PriorityOf(objective); priority != 0) return priority;
+  if (EqualsIgnoreCase(objective, "sheddable")) return -1;
+  return EqualsIgnoreCase(objective, "critical") ? 1 : 0;
+}
+
+Status ServingPool::OpenDecisionLog() {
+  if (options_.decision_log_path.empty()) return {};
+  decision_log_.open(options_.decision_log_path, std::ios::binary | std::ios::trunc);
+  if (!decision_log_) {
+    return Fail(Code::kInvalidArgument, "cannot write " + options_.decision_log_path + " (--decision-log)");
+  }
+  scheduler_.SetLog(std::make_unique<schedule::DecisionLog>(
+      [this](std::string_view lines) { decision_log_.write(lines.data(), static_cast<std::streamsize>(lines.size())); },
+      options_.seed, EntropySeed(), options_.decision_log_bytes_max));
+  return {};
+}
+
+void ServingPool::RestoreState() {
+  if (options_.state_path.empty()) return;
+  const auto text = ReadFile(options_.state_path, latency::Model::kStateBytesMax);
+  if (!text && text.error().code == Code::kNotFound) return;  // the first start
+  const Status restored = text ? scheduler_.RestoreLatency(*text) : Status(tl::unexpected(text.error()));
+  if (restored) return;
+  Log(Level::kWarn, kModule, "the latency model starts anew",
+      {{"pool", name()}, {"file", options_.state_path}, {"reason", restored.error().message}});
+}
+
+void ServingPool::SaveState() {
+  decision_log_.flush();
+  if (options_.state_path.empty()) return;
+  // Beside and renamed: a crash leaves the old one or the new one.
+  const std::string fresh = options_.state_path + ".new";
+  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
+  file << scheduler_.latency().model().Save();
+  file.close();
+  if (!file || std::rename(fresh.c_str(), options_.state_path.c_str()) != 0) {
+    Log(Level::kError, kModule, "what the latency model learned could not be kept",
+        {{"pool", name()}, {"file", options_.state_path}});
+  }
+}
+
+// What outside of the scheduler comes from the configuration of the live policy.
+void ServingPool::UseLivePolicy() {
+  auto parsers = parse::ParserTable::Build(config().parsers);
+  if (parsers) parsers_ = std::move(*parsers);
+  if (const Status used = scraper_.Use(config()); !used) {
+    Log(Level::kError, kModule, "metrics are read as before", {{"pool", name()}, {"error", used.error().message}});
+  }
+  if (options_.endpoints_path.empty() && config().discovery != nullptr) endpoints_path_ = config().discovery->path;
+  if (!endpoints_path_.empty() || (config().static_discovery == nullptr && config().dns_discovery == nullptr)) return;
+  Status listed = OpenNames();
+  if (listed && names_ == nullptr) listed = ApplyListed();  // names apply themselves once they are answered
+  if (!listed) {
+    Log(Level::kError, kModule, "endpoints stay as they were", {{"pool", name()}, {"error", listed.error().message}});
+  }
+}
+
+Status ServingPool::ApplyPolicy(PolicyFiles::Change change) {
+  const auto parsers = parse::ParserTable::Build(change.config.parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
+  if (const Status put = scheduler_.Put(change.lane, std::move(change.config)); !put) return put;
+  const bool live = change.lane == scheduler_.live_name();
+  if (live) UseLivePolicy();
+  metrics_.PolicyChanged(name(), "reloaded");
+  Log(Level::kInfo, kModule, live ? "policy reloaded" : "shadow policy reloaded",
+      {{"pool", name()}, {"policy", change.lane}, {"file", change.path}});
+  return {};
+}
+
+Status ServingPool::Promote(std::string_view policy) {
+  if (const Status promoted = scheduler_.Promote(policy); !promoted) return promoted;
+  UseLivePolicy();
+  metrics_.PolicyChanged(name(), "promoted");
+  Log(Level::kInfo, kModule, "policy promoted", {{"pool", name()}, {"policy", policy}});
+  return {};
+}
+
+void ServingPool::LookAtEndpoints(std::string& last_problem) {
+  const bool watched =
+      !options_.endpoints_path.empty() || (config().discovery != nullptr && config().discovery->watch_file);
+  if (!watched) return;
+  const Status loaded = LoadEndpoints(/*first=*/false);
+  const std::string problem = loaded ? std::string() : loaded.error().message;
+  if (problem != last_problem && !problem.empty()) {
+    Log(Level::kError, kModule, "endpoint file refused, keeping the endpoints it had",
+        {{"pool", name()}, {"error", problem}});
+  }
+  last_problem = problem;
+}
+
+Task<> ServingPool::WatchFiles() {
+  const PolicyFiles::Handlers handlers{
+      .apply = [this](PolicyFiles::Change change) { return ApplyPolicy(std::move(change)); },
+      .objects =
+          [this](pool::InferenceObjects objects) {
+            objects_ = std::move(objects);
+            Log(Level::kInfo, kModule, "objectives and rewrites reloaded", {{"pool", name()}});
+          },
+      .refused =
+          [this](const std::string& path, const std::string& error) {
+            metrics_.PolicyChanged(name(), "refused");
+            Log(Level::kError, kModule, "changed file refused, everything stays as it was",
+                {{"pool", name()}, {"file", path}, {"error", error}});
+          }};
+  std::string endpoints_problem;
+  TimePoint save_at = loop_.Now() + kSaveInterval;
   for (;;) {
     co_await runtime::SleepFor(loop_, kFileInterval);
-    const Status loaded = LoadEndpoints(/*first=*/false);
-    const std::string problem = loaded ? std::string() : loaded.error().message;
-    if (problem != last_problem && !problem.empty()) {
-      Log(Level::kError, kModule, "endpoint file refused, keeping the endpoints it had",
-          {{"pool", name()}, {"error", problem}});
-    }
-    last_problem = problem;
+    LookAtEndpoints(endpoints_problem);
+    files_.Look(handlers);
+    if (loop_.Now() < save_at) continue;
+    save_at = loop_.Now() + kSaveInterval;
+    SaveState();
   }
 }
 

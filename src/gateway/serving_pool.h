@@ -4,6 +4,7 @@
 // scraper's; a snapshot of about 40 bytes an endpoint a change.
 #pragma once
 
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,12 +14,13 @@
 #include "base/clock.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/name_discovery.h"
+#include "gateway/policy_files.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
 #include "parse/parser_table.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
-#include "schedule/decide.h"
+#include "schedule/scheduler.h"
 
 namespace sluice::gateway {
 
@@ -31,6 +33,12 @@ struct PoolOptions {
   net::Resolver::Options resolver;
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
+  std::string objects_path;                                  // InferenceObjectives and InferenceModelRewrites
+  std::vector<std::pair<std::string, std::string>> shadows;  // name and EndpointPickerConfig of each shadow policy
+  std::string decision_log_path;                             // empty: none is written
+  uint64_t decision_log_bytes_max = uint64_t{256} << 20;
+  std::string state_path;  // what the latency model learned, kept over a restart; empty: it is not kept
+  uint64_t seed = 0;       // of the policies' random numbers; 0: the system's
 };
 
 class ServingPool {
@@ -43,12 +51,20 @@ class ServingPool {
 
   // Begins scraping and watching.
   void Start();
+  // Makes a shadow policy the live one (schedule::Scheduler::Promote).
+  Status Promote(std::string_view policy);
+  // Writes what is kept over a restart.
+  void SaveState();
 
   const std::string& name() const { return options_.name; }
-  const schedule::LoadedConfig& config() const { return config_; }
+  const schedule::LoadedConfig& config() const { return scheduler_.config(); }
+  schedule::Scheduler& scheduler() { return scheduler_; }
+  const pool::InferenceObjects& objects() const { return objects_; }
+  // Of an objective's name: what its InferenceObjective says; without one, the criticality names that came before
+  // objectives stand for priorities (critical 1, sheddable -1), anything else for 0.
+  int32_t PriorityOf(std::string_view objective) const;
   // Of the configuration's request parsers.
   const parse::ParserTable& parsers() const { return parsers_; }
-  schedule::PolicyState& state() { return state_; }
   // The endpoints and their latest numbers. In a pool of more than 1,000, numbers may be a few milliseconds older than
   // what the last scrape said (1 ms for each 1,000 endpoints): a snapshot costs as much as a decision there.
   std::shared_ptr<const model::PoolView> View();
@@ -80,30 +96,42 @@ class ServingPool {
   };
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config, parse::ParserTable parsers);
+              PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
-  Status OpenNames(GatewayMetrics& metrics);
+  Status OpenNames();
   Status ApplyListed();
   Status Apply(std::vector<model::Endpoint> endpoints);
-  runtime::Task<> WatchFile();
+  runtime::Task<> WatchFiles();
+  void LookAtEndpoints(std::string& last_problem);
+  Status OpenDecisionLog();
+  void RestoreState();
+  // Carries out a new configuration of a policy.
+  Status ApplyPolicy(PolicyFiles::Change change);
+  void UseLivePolicy();
   const ModelUse& UseOf(std::string_view model) const;
   bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
   PoolOptions options_;
-  schedule::LoadedConfig config_;
+  GatewayMetrics& metrics_;
+  PolicyFiles files_;
   parse::ParserTable parsers_;
-  schedule::PolicyState state_;
+  SystemClock clock_;
+  schedule::Scheduler scheduler_;
+  pool::InferenceObjects objects_;
+  std::ofstream decision_log_;
   pool::EndpointSet set_;
   TimePoint viewed_at_{};
   Scraper scraper_;
   mutable std::map<std::string, ModelUse, std::less<>> uses_;
   mutable uint64_t uses_models_version_ = 0;
-  std::string endpoints_path_;            // empty: none is watched
-  std::string endpoints_text_;            // as last read
-  std::vector<model::Endpoint> listed_;   // on the command line or in the configuration
+  std::string endpoints_path_;           // empty: none is watched
+  std::string endpoints_text_;           // as last read
+  std::vector<model::Endpoint> listed_;  // on the command line or in the configuration
+  std::vector<EndpointName> names_in_use_;
   std::unique_ptr<NameDiscovery> names_;  // null: no names
-  runtime::TaskScope watcher_;            // last: its task refers to the rest
+  bool started_ = false;
+  runtime::TaskScope watcher_;  // last: its task refers to the rest
 };
 
 }  // namespace sluice::gateway
