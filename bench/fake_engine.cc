@@ -1,11 +1,14 @@
 // fake_engine: the cheapest possible model server, so that a benchmark measures what stands in front of it.
-//   fake_engine PORT [TOKENS] [INTERVAL_MS]
+//   fake_engine PORT [TOKENS] [INTERVAL_MS] [METRICS_FILE]
 // POST answers a fixed completion; with "stream":true it sends TOKENS events, INTERVAL_MS apart (0: back to back).
-// GET /metrics, /v1/models and /health answer what a router asks for. Port 0 takes a free one; the first line of output
-// is the port.
+// GET /metrics, /v1/models and /health answer what a router asks for; with METRICS_FILE it serves that page, on every
+// address of the machine, so that 127.0.0.1, 127.0.0.2, ... are as many engines. Port 0 takes a free one; the first
+// line of output is the port.
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <fstream>
+#include <sstream>
 #include <string>
 
 #include "base/text.h"
@@ -20,7 +23,7 @@ Duration interval{0};
 
 constexpr std::string_view kModels =
     R"({"object":"list","data":[{"id":"fake","object":"model","created":1,"owned_by":"vllm","root":"fake","parent":null,"max_model_len":32768}]})";
-constexpr std::string_view kMetrics =
+std::string metrics_page =
     "vllm:num_requests_waiting{engine=\"0\",model_name=\"fake\"} 0.0\n"
     "vllm:num_requests_running{engine=\"0\",model_name=\"fake\"} 1.0\n"
     "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"fake\"} 0.1\n";
@@ -36,7 +39,10 @@ runtime::Task<> Handle(net::ServerExchange& exchange) {
   const std::array<net::Header, 1> json = {net::Header{"content-type", "application/json"}};
   if (exchange.head().method == "GET") {
     const bool metrics = path == "/metrics";
-    co_await exchange.Respond(200, json, metrics ? kMetrics : path == "/v1/models" ? kModels : std::string_view("{}"));
+    co_await exchange.Respond(200, json,
+                              metrics                ? std::string_view(metrics_page)
+                              : path == "/v1/models" ? kModels
+                                                     : std::string_view("{}"));
     co_return;
   }
   const auto body = co_await exchange.ReadBody();
@@ -76,16 +82,22 @@ runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals) {
 
 int Main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: fake_engine PORT [TOKENS] [INTERVAL_MS]\n");
+    std::fprintf(stderr, "usage: fake_engine PORT [TOKENS] [INTERVAL_MS] [METRICS_FILE]\n");
     return 2;
   }
   if (argc > 2) tokens = ParseNumber<int>(argv[2]).value_or(200);
   if (argc > 3) interval = FromSeconds(ParseNumber<double>(argv[3]).value_or(0) / 1e3);
+  if (argc > 4) {
+    std::ifstream file(argv[4], std::ios::binary);
+    std::stringstream text;
+    text << file.rdbuf();
+    metrics_page = text.str();
+  }
   runtime::Signals::Block({SIGTERM, SIGINT});
   runtime::Loop loop;
   runtime::Signals signals(loop, {SIGTERM, SIGINT});
   net::HttpServer server(loop, {}, &Handle);
-  const Status listening = server.Listen({"127.0.0.1", ParseNumber<uint16_t>(argv[1]).value_or(0)});
+  const Status listening = server.Listen({argc > 4 ? "*" : "127.0.0.1", ParseNumber<uint16_t>(argv[1]).value_or(0)});
   if (!listening) {
     std::fprintf(stderr, "fake_engine: %s\n", listening.error().message.c_str());
     return 1;

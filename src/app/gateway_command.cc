@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "app/command.h"
+#include "base/text.h"
 #include "gateway/gateway.h"
 #include "observe/log.h"
 #include "runtime/signals.h"
@@ -30,6 +31,18 @@ struct Flags {
   int tries = 3;
   uint64_t seed = 0;
 };
+
+Result<gateway::EndpointName> ParseName(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  const auto port = ParseNumber<uint16_t>(colon == std::string::npos ? "" : text.substr(colon + 1));
+  std::string host = text.substr(0, colon);
+  if (!port || *port == 0 || !net::Resolver::IsName(host)) {
+    return Fail(Code::kInvalidArgument, "--endpoint '" + text +
+                                            "' is not an endpoint; write IP:PORT or NAME:PORT, as 127.0.0.1:8000, "
+                                            "[::1]:8000 or vllm.example.com:8000");
+  }
+  return gateway::EndpointName{.host = std::move(host), .port = *port};
+}
 
 // "NAME=FILE".
 Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vector<std::string>& texts) {
@@ -89,7 +102,12 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
     if (!flags.endpoint_files.empty()) pool.endpoints_path = flags.endpoint_files[i];
     for (const std::string& text : flags.endpoints) {
       const auto address = net::Address::Parse(text);
-      if (!address) return tl::unexpected(address.error());
+      if (!address) {
+        auto name = ParseName(text);
+        if (!name) return tl::unexpected(name.error());
+        pool.names.push_back(std::move(*name));
+        continue;
+      }
       pool.endpoints.push_back(
           {.id = "default/" + text, .name = text, .address = address->host, .port = address->port});
     }
@@ -162,7 +180,10 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--state-dir", flags.state_dir,
                       "folder in which the latency model's state is kept over a restart");
   command->add_option("--pool-name", flags.pool_names, "name of the pool, for logs and metrics");
-  command->add_option("--endpoint", flags.endpoints, "IP:PORT of a model server; may be repeated");
+  command->add_option(
+      "--endpoint", flags.endpoints,
+      "IP:PORT or NAME:PORT of a model server, may be repeated; each address of a name is an endpoint, and the name is "
+      "asked again every 5 s (30 s while the answer stays the same)");
   command
       ->add_option("--refresh-metrics-interval-ms", flags.refresh_ms, "time between two scrapes of an endpoint, in ms")
       ->check(CLI::Range(50.0, 60000.0))

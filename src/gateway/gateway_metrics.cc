@@ -1,6 +1,8 @@
 #include "gateway/gateway_metrics.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <vector>
 
 namespace sluice::gateway {
@@ -101,6 +103,12 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
       average_queue_(r.AddGauge("llm_d_epp_average_queue_size", "[ALPHA] Mean over fresh endpoints.", {"name"})),
       average_running_(
           r.AddGauge("llm_d_epp_average_running_requests", "[ALPHA] Mean over fresh endpoints.", {"name"})),
+      deviation_kv_(r.AddGauge("llm_d_epp_std_dev_kv_cache_utilization",
+                               "[ALPHA] Sample standard deviation over fresh endpoints.", {"name"})),
+      deviation_queue_(r.AddGauge("llm_d_epp_std_dev_queue_size",
+                                  "[ALPHA] Sample standard deviation over fresh endpoints.", {"name"})),
+      deviation_running_(r.AddGauge("llm_d_epp_std_dev_running_requests",
+                                    "[ALPHA] Sample standard deviation over fresh endpoints.", {"name"})),
       ready_(r.AddGauge("llm_d_epp_ready_endpoints", "[ALPHA] Endpoints in rotation with metrics younger than 2 s.",
                         {"name"})),
       endpoint_queue_(r.AddGauge("llm_d_epp_per_endpoint_queue_size", "[ALPHA] Waiting requests.",
@@ -112,6 +120,11 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                              {"status", "target_model_name", "endpoint_name", "namespace", "port"})),
       poll_errors_(
           r.AddCounter("llm_d_epp_datalayer_poll_errors_total", "[ALPHA] Scrapes that failed.", {"source_type"})),
+      extract_errors_(r.AddCounter("llm_d_epp_datalayer_extract_errors_total",
+                                   "[ALPHA] Pages that came but could not be read, wholly or in part.",
+                                   {"source_type", "extractor_type"})),
+      scrape_period_(r.AddGauge("sluice_gateway_scrape_period_seconds",
+                                "Time between two scrapes of an endpoint, as reached.", {"name"})),
       retries_(r.AddCounter("sluice_gateway_retries_total", "Requests sent to another endpoint after a failure.",
                             {"reason"})),
       rewrites_(r.AddCounter("llm_d_epp_model_rewrite_decisions_total",
@@ -236,32 +249,57 @@ void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what)
   policy_changes_.With({pool, what}).Add();
 }
 
+namespace {
+
+// Mean and sample standard deviation, in one pass over small numbers.
+struct Spread {
+  double sum = 0, squares = 0, n = 0;
+  void Add(double v) {
+    sum += v;
+    squares += v * v;
+    n += 1;
+  }
+  double Mean() const { return sum / n; }
+  double Deviation() const {  // two decimals, as upstream
+    if (n < 2) return 0;
+    return std::round(std::sqrt(std::max(0.0, (squares - sum * sum / n) / (n - 1))) * 100) / 100;
+  }
+};
+
+}  // namespace
+
 void GatewayMetrics::Pool(std::string_view pool, const model::PoolView& view, TimePoint now) {
-  double waiting = 0, running = 0, kv = 0;
-  size_t fresh = 0;
+  Spread waiting, running, kv;
   for (size_t row = 0; row < view.size(); ++row) {
     endpoint_queue_.With({pool, view.endpoint(row).name}).Set(view.waiting[row]);
     if (view.in_rotation[row] == 0 || view.scraped_at[row] == model::EndpointState::kNever ||
         now - view.scraped_at[row] > kFreshFor) {
       continue;
     }
-    ++fresh;
-    waiting += view.waiting[row];
-    running += view.running[row];
-    kv += view.kv_usage[row];
+    waiting.Add(view.waiting[row]);
+    running.Add(view.running[row]);
+    kv.Add(view.kv_usage[row]);
   }
-  ready_.With({pool}).Set(static_cast<double>(fresh));
-  if (fresh == 0) return;
-  const auto n = static_cast<double>(fresh);
-  average_queue_.With({pool}).Set(waiting / n);
-  average_running_.With({pool}).Set(running / n);
-  average_kv_.With({pool}).Set(kv / n);
+  ready_.With({pool}).Set(waiting.n);
+  if (waiting.n == 0) return;  // the last numbers stay
+  average_queue_.With({pool}).Set(waiting.Mean());
+  average_running_.With({pool}).Set(running.Mean());
+  average_kv_.With({pool}).Set(kv.Mean());
+  deviation_queue_.With({pool}).Set(waiting.Deviation());
+  deviation_running_.With({pool}).Set(running.Deviation());
+  deviation_kv_.With({pool}).Set(kv.Deviation());
 }
 
 void GatewayMetrics::ForgetEndpoint(std::string_view pool, std::string_view endpoint) {
   endpoint_queue_.Remove({pool, endpoint});
 }
 
-void GatewayMetrics::ScrapeFailed(std::string_view source) { poll_errors_.With({source}).Add(); }
+void GatewayMetrics::ScrapeFailed(std::string_view source_type) { poll_errors_.With({source_type}).Add(); }
+
+void GatewayMetrics::ExtractFailed(std::string_view source_type, std::string_view extractor_type) {
+  extract_errors_.With({source_type, extractor_type}).Add();
+}
+
+void GatewayMetrics::ScrapePeriod(std::string_view pool, double seconds) { scrape_period_.With({pool}).Set(seconds); }
 
 }  // namespace sluice::gateway

@@ -37,7 +37,9 @@ class GatewayMetrics {
   void PolicyChanged(std::string_view pool, std::string_view what);
   void Pool(std::string_view pool, const model::PoolView& view, TimePoint now);
   void ForgetEndpoint(std::string_view pool, std::string_view endpoint);
-  void ScrapeFailed(std::string_view source);
+  void ScrapeFailed(std::string_view source_type);
+  void ExtractFailed(std::string_view source_type, std::string_view extractor_type);
+  void ScrapePeriod(std::string_view pool, double seconds);
 
  private:
   std::string_view Bounded(std::set<std::string, std::less<>>& seen, std::string_view value);
@@ -62,11 +64,16 @@ class GatewayMetrics {
   observe::Family<observe::Gauge>& average_kv_;
   observe::Family<observe::Gauge>& average_queue_;
   observe::Family<observe::Gauge>& average_running_;
+  observe::Family<observe::Gauge>& deviation_kv_;
+  observe::Family<observe::Gauge>& deviation_queue_;
+  observe::Family<observe::Gauge>& deviation_running_;
   observe::Family<observe::Gauge>& ready_;
   observe::Family<observe::Gauge>& endpoint_queue_;
   observe::Histogram& decide_;
   observe::Family<observe::Counter>& attempts_;
   observe::Family<observe::Counter>& poll_errors_;
+  observe::Family<observe::Counter>& extract_errors_;
+  observe::Family<observe::Gauge>& scrape_period_;
   observe::Family<observe::Counter>& retries_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
 #include "base/read_file.h"
 #include "base/text.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr std::string_view kModule = "pool";
 constexpr size_t kEndpointsMax = 20'000;
+constexpr size_t kLargePool = 1000;
 constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered between two changes
 constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
@@ -54,6 +56,9 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   pool->RestoreState();
   if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
   if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
+  if (pool->endpoints_path_.empty()) {
+    if (const Status opened = pool->OpenNames(); !opened) return tl::unexpected(opened.error());
+  }
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
   return pool;
@@ -83,13 +88,13 @@ ServingPool::~ServingPool() = default;
 
 Status ServingPool::LoadEndpoints(bool first) {
   if (endpoints_path_.empty()) {
-    if (options_.endpoints.empty()) {
+    if (listed_.empty() && names_ == nullptr) {
       return Fail(Code::kInvalidArgument,
                   "pool '" + options_.name +
-                      "' has no endpoints: give --endpoint IP:PORT, --endpoints-file FILE or the "
-                      "plugin file-discovery in the configuration");
+                      "' has no endpoints: give --endpoint HOST:PORT, --endpoints-file FILE or the plugin "
+                      "file-discovery, static-discovery or dns-discovery in the configuration");
     }
-    return Apply(options_.endpoints);
+    return ApplyListed();
   }
   auto text = ReadFile(endpoints_path_, pool::EndpointFile::kBytesMax);
   if (!text) return tl::unexpected(text.error());
@@ -108,6 +113,48 @@ Status ServingPool::LoadEndpoints(bool first) {
   return Apply(std::move(file->endpoints));
 }
 
+// Endpoints that are written down, and names: of the command line, else of the configuration.
+Status ServingPool::OpenNames() {
+  listed_ = options_.endpoints;
+  std::vector<EndpointName> names = options_.names;
+  if (listed_.empty() && names.empty()) {
+    if (const auto* discovery = config().static_discovery) {
+      auto endpoints = pool::ReadEndpoints(discovery->endpoints, discovery->path);
+      if (!endpoints) return tl::unexpected(endpoints.error());
+      listed_ = std::move(*endpoints);
+    }
+    if (const auto* discovery = config().dns_discovery) {
+      names.push_back({discovery->host, discovery->port, discovery->interval});
+    }
+  }
+  if (names == names_in_use_) return {};
+  names_in_use_ = names;
+  names_.reset();
+  if (names.empty()) return {};
+  names_ = std::make_unique<NameDiscovery>(
+      loop_, metrics_,
+      NameDiscovery::Options{.pool = options_.name, .names = std::move(names), .resolver = options_.resolver}, [this] {
+        if (const Status applied = ApplyListed(); !applied) {
+          Log(Level::kError, kModule, "addresses refused, keeping the endpoints it had",
+              {{"pool", name()}, {"error", applied.error().message}});
+        }
+      });
+  if (started_) names_->Start();
+  return {};
+}
+
+Status ServingPool::ApplyListed() {
+  std::vector<model::Endpoint> endpoints = listed_;
+  std::set<std::string> ids;
+  for (const model::Endpoint& endpoint : endpoints) ids.insert(endpoint.id);
+  if (names_ != nullptr) {
+    for (model::Endpoint& endpoint : names_->Endpoints()) {
+      if (ids.insert(endpoint.id).second) endpoints.push_back(std::move(endpoint));
+    }
+  }
+  return Apply(std::move(endpoints));
+}
+
 Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
   const auto change = set_.Replace(std::move(endpoints));
   if (!change) return tl::unexpected(change.error());
@@ -123,6 +170,8 @@ Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
 
 void ServingPool::Start() {
   scraper_.Start();
+  if (names_ != nullptr) names_->Start();
+  started_ = true;
   watcher_.Spawn(WatchFiles());
 }
 
@@ -177,6 +226,12 @@ void ServingPool::UseLivePolicy() {
     Log(Level::kError, kModule, "metrics are read as before", {{"pool", name()}, {"error", used.error().message}});
   }
   if (options_.endpoints_path.empty() && config().discovery != nullptr) endpoints_path_ = config().discovery->path;
+  if (!endpoints_path_.empty() || (config().static_discovery == nullptr && config().dns_discovery == nullptr)) return;
+  Status listed = OpenNames();
+  if (listed && names_ == nullptr) listed = ApplyListed();  // names apply themselves once they are answered
+  if (!listed) {
+    Log(Level::kError, kModule, "endpoints stay as they were", {{"pool", name()}, {"error", listed.error().message}});
+  }
 }
 
 Status ServingPool::ApplyPolicy(PolicyFiles::Change change) {
@@ -238,6 +293,13 @@ Task<> ServingPool::WatchFiles() {
   }
 }
 
+std::shared_ptr<const model::PoolView> ServingPool::View() {
+  const bool recent = set_.size() > kLargePool && loop_.Now() - viewed_at_ < std::chrono::microseconds(set_.size());
+  if (recent) return set_.RecentView();
+  viewed_at_ = loop_.Now();
+  return set_.View();
+}
+
 const ServingPool::ModelUse& ServingPool::UseOf(std::string_view model) const {
   if (uses_models_version_ != scraper_.models_version()) {
     uses_.clear();
@@ -277,6 +339,7 @@ bool ServingPool::Ready() const {
 }
 
 bool ServingPool::AllReady() const {
+  if (names_ != nullptr && !names_->Asked()) return false;
   const auto ids = set_.Ids();
   return std::all_of(ids.begin(), ids.end(), [this](model::EndpointId id) { return IsReady(id); });
 }

@@ -1,7 +1,7 @@
-// ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on change)
-// or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the Scraper.
-// Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it.
-// Cost: the scraper's; a snapshot of about 40 bytes an endpoint a change.
+// ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on
+// change), or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the
+// Scraper. Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it. Cost: the
+// scraper's; a snapshot of about 40 bytes an endpoint a change.
 #pragma once
 
 #include <fstream>
@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "gateway/gateway_metrics.h"
+#include "gateway/name_discovery.h"
 #include "gateway/policy_files.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
@@ -28,6 +29,8 @@ struct PoolOptions {
   std::string config_path;                 // EndpointPickerConfig; empty: upstream's default
   std::string endpoints_path;              // overrides the configuration's file-discovery; empty: that one's
   std::vector<model::Endpoint> endpoints;  // given on the command line
+  std::vector<EndpointName> names;         // likewise, as DNS names
+  net::Resolver::Options resolver;
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
   std::string objects_path;                                  // InferenceObjectives and InferenceModelRewrites
@@ -62,7 +65,9 @@ class ServingPool {
   int32_t PriorityOf(std::string_view objective) const;
   // Of the configuration's request parsers.
   const parse::ParserTable& parsers() const { return parsers_; }
-  std::shared_ptr<const model::PoolView> View() { return set_.View(); }
+  // The endpoints and their latest numbers. In a pool of more than 1,000, numbers may be a few milliseconds older than
+  // what the last scrape said (1 ms for each 1,000 endpoints): a snapshot costs as much as a decision there.
+  std::shared_ptr<const model::PoolView> View();
 
   // Whether an endpoint serves `model`; endpoints that have not said yet are not counted.
   bool Serves(std::string_view model) const;
@@ -93,6 +98,8 @@ class ServingPool {
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
               PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
+  Status OpenNames();
+  Status ApplyListed();
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFiles();
   void LookAtEndpoints(std::string& last_problem);
@@ -114,11 +121,16 @@ class ServingPool {
   pool::InferenceObjects objects_;
   std::ofstream decision_log_;
   pool::EndpointSet set_;
+  TimePoint viewed_at_{};
   Scraper scraper_;
   mutable std::map<std::string, ModelUse, std::less<>> uses_;
   mutable uint64_t uses_models_version_ = 0;
-  std::string endpoints_path_;  // empty: none is watched
-  std::string endpoints_text_;  // as last read
+  std::string endpoints_path_;           // empty: none is watched
+  std::string endpoints_text_;           // as last read
+  std::vector<model::Endpoint> listed_;  // on the command line or in the configuration
+  std::vector<EndpointName> names_in_use_;
+  std::unique_ptr<NameDiscovery> names_;  // null: no names
+  bool started_ = false;
   runtime::TaskScope watcher_;  // last: its task refers to the rest
 };
 

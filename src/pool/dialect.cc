@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <span>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -36,6 +37,15 @@ constexpr BuiltinRow kBuiltin[] = {
      .block_size_label = "block_size",
      .num_blocks_label = "num_gpu_blocks",
      .lora = "vllm:lora_requests_info"},
+    // Sluice's own worker speaks vLLM's names; the row lets its label stand in a pool whose default is another engine.
+    {.name = "sluice",
+     .waiting = "vllm:num_requests_waiting",
+     .running = "vllm:num_requests_running",
+     .kv_usage = "vllm:kv_cache_usage_perc",
+     .cache_info = "vllm:cache_config_info",
+     .block_size_label = "block_size",
+     .num_blocks_label = "num_gpu_blocks",
+     .lora = "vllm:lora_requests_info"},
     {.name = "sglang",
      .waiting = "sglang:num_queue_reqs",
      .running = "sglang:num_running_reqs",
@@ -58,6 +68,7 @@ constexpr BuiltinRow kBuiltin[] = {
     // nv_inference_exec_count, upstream's "running" for plain Triton, only ever grows; no load can be read from it.
     {.name = "triton", .waiting = "nv_inference_pending_request_count"},
     {.name = "tgi", .waiting = "tgi_queue_size", .running = "tgi_batch_current_size"},
+    // Its KV usage left llama-server in 2025; older ones have it.
     {.name = "llama-server",
      .waiting = "llamacpp:requests_deferred",
      .running = "llamacpp:requests_processing",
@@ -81,10 +92,34 @@ Dialect FromRow(const BuiltinRow& row) {
           std::string(row.num_blocks_label),
           BuiltinSpec(row.block_size),
           BuiltinSpec(row.num_blocks),
-          BuiltinSpec(row.lora)};
+          BuiltinSpec(row.lora),
+          {}};
 }
 
-Dialect ReadEngineConfig(const Node& node, const std::string& path, Problems& problems) {
+void ReadCustomMetrics(const Node& list, const std::string& path, std::string_view instance, Dialect& dialect,
+                       Problems& problems) {
+  if (list.IsNull()) return;
+  if (!list.IsSequence()) return problems.Error(list, path, "expected a list, got " + Describe(list));
+  if (list.items.size() > Dialect::kCustomMax) {
+    return problems.Error(list, path, "has more than " + std::to_string(Dialect::kCustomMax) + " entries");
+  }
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    MapReader reader(list.items[i], path + "[" + std::to_string(i) + "]", problems);
+    const std::string key = reader.RequiredString("attributeKey");
+    const std::string text = reader.RequiredString("metricSpec");
+    reader.Finish();
+    auto spec = ParseMetricSpec(text);
+    if (!spec) {
+      if (!text.empty()) reader.Error("metricSpec", spec.error().message);
+    } else if (key.find('/') != std::string::npos) {
+      reader.Error("attributeKey", "must not have a '/': what follows one is the extractor's name");
+    } else {
+      dialect.custom.push_back({key + "/" + std::string(instance), std::move(*spec)});
+    }
+  }
+}
+
+Dialect ReadEngineConfig(const Node& node, const std::string& path, std::string_view instance, Problems& problems) {
   MapReader reader(node, path, problems);
   const auto spec = [&](std::string_view field) -> MetricSpec {
     const std::string text = reader.String(field);
@@ -107,7 +142,9 @@ Dialect ReadEngineConfig(const Node& node, const std::string& path, Problems& pr
   dialect.num_blocks_label = reader.String("cacheNumBlocksLabelName", "num_gpu_blocks");
   dialect.block_size = spec("cacheBlockSizeSpec");
   dialect.num_blocks = spec("cacheNumBlocksSpec");
-  reader.NotCarriedOut("customMetrics", "is not carried out by this version: no plugin reads endpoint attributes");
+  if (const Node* custom = reader.Child("customMetrics")) {
+    ReadCustomMetrics(*custom, path + ".customMetrics", instance, dialect, problems);
+  }
   reader.Finish();
   return dialect;
 }
@@ -166,20 +203,32 @@ class Extractor {
     want(dialect.block_size, &Extractor::BlockSize);
     want(dialect.num_blocks, &Extractor::NumBlocks);
     want(dialect.lora, &Extractor::Lora);
+    for (const Dialect::Custom& custom : dialect.custom) want(custom.spec, &Extractor::Custom);
+    for (size_t i = 0; i < count_; ++i) names_[i] = wanted_[i].spec->name;
   }
 
   ExtractResult Run(std::string_view text) {
+    const size_t whole = text.rfind('\n');
+    result_.cut_off = !text.empty() && whole + 1 != text.size() && !text.ends_with("# EOF");
+    if (result_.cut_off) text = whole == std::string_view::npos ? std::string_view() : text.substr(0, whole + 1);
     codec::PromReader reader(text);
     PromSample sample;
-    while (reader.Next(sample, [&](std::string_view name) { return IsWanted(name); })) {
+    while (reader.NextNamed(sample, std::span<const std::string_view>(names_.data(), count_))) {
       for (size_t i = 0; i < count_; ++i) {
         Wanted& wanted = wanted_[i];
         if (wanted.spec->name != sample.name || !LabelsFit(*wanted.spec, sample)) continue;
         const bool by_value = wanted.handler == &Extractor::Lora;  // its value is a creation time: the largest wins
-        if (by_value ? TakeLargest(wanted, sample.value) : wanted.best.Take(sample)) (this->*wanted.handler)(sample);
+        if (by_value ? TakeLargest(wanted, sample.value) : wanted.best.Take(sample)) {
+          now_ = &wanted;
+          (this->*wanted.handler)(sample);
+        }
       }
     }
-    for (size_t i = 0; i < count_; ++i) result_.found += wanted_[i].good;
+    for (size_t i = 0; i < count_; ++i) {
+      const Wanted& wanted = wanted_[i];
+      result_.found += wanted.good;
+      result_.load_found |= wanted.good && (wanted.spec == &dialect_.waiting || wanted.spec == &dialect_.running);
+    }
     result_.unreadable = reader.unreadable();
     return result_;
   }
@@ -193,47 +242,37 @@ class Extractor {
     bool good = false;
   };
 
-  bool IsWanted(std::string_view name) const {
-    for (size_t i = 0; i < count_; ++i) {
-      if (wanted_[i].spec->name == name) return true;
-    }
-    return false;
-  }
   static bool TakeLargest(Wanted& wanted, double value) {
     if (wanted.best.any && !(value > wanted.largest)) return false;
     wanted.best.any = true;
     wanted.largest = value;
     return true;
   }
-  Wanted& Of(const MetricSpec& spec) {
-    return *std::find_if(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return w.spec == &spec; });
-  }
-
-  void Number(const MetricSpec& spec, double value, double max, float& out) {
+  void Number(double value, double max, float& out) {
     if (!(value >= 0) || value > max) {
       ++result_.refused;
       return;
     }
     out = static_cast<float>(value);
-    Of(spec).good = true;
+    now_->good = true;
   }
-  void Count(const MetricSpec& spec, double value, uint32_t& out) {
+  void Count(double value, uint32_t& out) {
     if (!(value >= 0) || value > 4e9) {
       ++result_.refused;
       return;
     }
     out = static_cast<uint32_t>(value);
-    Of(spec).good = true;
+    now_->good = true;
   }
-  void Waiting(const PromSample& s) { Number(dialect_.waiting, s.value, 1e9, state_.waiting); }
-  void Running(const PromSample& s) { Number(dialect_.running, s.value, 1e9, state_.running); }
+  void Waiting(const PromSample& s) { Number(s.value, 1e9, state_.waiting); }
+  void Running(const PromSample& s) { Number(s.value, 1e9, state_.running); }
   // A little over 1 is rounding; anything more is not a fraction.
   void KvUsage(const PromSample& s) {
-    Number(dialect_.kv_usage, s.value, 1.01, state_.kv_usage);
+    Number(s.value, 1.01, state_.kv_usage);
     state_.kv_usage = std::min(state_.kv_usage, 1.0f);
   }
-  void BlockSize(const PromSample& s) { Count(dialect_.block_size, s.value, state_.block_size); }
-  void NumBlocks(const PromSample& s) { Count(dialect_.num_blocks, s.value, state_.num_blocks); }
+  void BlockSize(const PromSample& s) { Count(s.value, state_.block_size); }
+  void NumBlocks(const PromSample& s) { Count(s.value, state_.num_blocks); }
   void CacheInfo(const PromSample& s) {
     const auto read = [&](const std::string& label, uint32_t& out) {
       const auto text = s.Label(label);
@@ -243,18 +282,31 @@ class Extractor {
     };
     const bool size = read(dialect_.block_size_label, state_.block_size);
     const bool blocks = read(dialect_.num_blocks_label, state_.num_blocks);
-    Of(dialect_.cache_info).good = size || blocks;
+    now_->good = size || blocks;
+  }
+  void Custom(const PromSample& s) {
+    if (!std::isfinite(s.value)) {
+      ++result_.refused;
+      return;
+    }
+    const auto custom = std::find_if(dialect_.custom.begin(), dialect_.custom.end(),
+                                     [this](const Dialect::Custom& c) { return &c.spec == now_->spec; });
+    SetAttribute(state_, custom->key, static_cast<float>(s.value));
+    now_->good = true;
   }
   void Lora(const PromSample& s) {
-    Of(dialect_.lora).good = true;
+    now_->good = true;
     auto lora = ReadLora(s);
     if (state_.lora == nullptr || *state_.lora != *lora) state_.lora = std::move(lora);
   }
 
   const Dialect& dialect_;
   EndpointState& state_;
-  std::array<Wanted, 7> wanted_;
+  static constexpr size_t kWantedMax = 7 + Dialect::kCustomMax;
+  std::array<Wanted, kWantedMax> wanted_;
+  std::array<std::string_view, kWantedMax> names_;
   size_t count_ = 0;
+  Wanted* now_ = nullptr;  // whose handler runs
   ExtractResult result_;
 };
 
@@ -307,6 +359,23 @@ const Dialect& DialectTable::For(const model::Endpoint& endpoint) const {
   return rows_[default_row_];
 }
 
+bool DialectTable::HasEngineLabel(const model::Endpoint& endpoint) const {
+  return endpoint.labels.contains(label_key_) || endpoint.labels.contains(std::string(kLegacyLabelKey));
+}
+
+const Dialect* DialectTable::Detect(std::string_view text) const {
+  const Dialect* best = nullptr;
+  int best_found = 0;
+  for (const Dialect& row : rows_) {
+    EndpointState scratch;
+    const ExtractResult result = Extract(text, row, TimePoint(), scratch);
+    if (!result.load_found || result.found <= best_found) continue;
+    best = &row;
+    best_found = result.found;
+  }
+  return best;
+}
+
 Result<DialectTable> BuildDialects(const schedule::CoreMetricsExtractor* extractor,
                                    std::vector<std::string>* warnings) {
   DialectTable table;
@@ -320,8 +389,8 @@ Result<DialectTable> BuildDialects(const schedule::CoreMetricsExtractor* extract
       problems.Error(extractor->engine_configs, path, "expected a list, got " + Describe(extractor->engine_configs));
     }
     for (size_t i = 0; i < extractor->engine_configs.items.size(); ++i) {
-      Dialect dialect =
-          ReadEngineConfig(extractor->engine_configs.items[i], path + "[" + std::to_string(i) + "]", problems);
+      Dialect dialect = ReadEngineConfig(extractor->engine_configs.items[i], path + "[" + std::to_string(i) + "]",
+                                         extractor->name(), problems);
       const Dialect* same = table.Find(dialect.name);
       if (same != nullptr) {
         table.rows_[static_cast<size_t>(same - table.rows_.data())] = std::move(dialect);
@@ -343,6 +412,28 @@ Result<DialectTable> BuildDialects(const schedule::CoreMetricsExtractor* extract
     for (const auto& warning : problems.warnings()) warnings->push_back(warning.Text());
   }
   return table;
+}
+
+void SetAttribute(EndpointState& state, std::string_view key, float value) {
+  for (model::ScalarAttribute& attribute : state.attributes) {
+    if (attribute.key != key) continue;
+    attribute.value = value;
+    return;
+  }
+  state.attributes.push_back({std::string(key), value});
+}
+
+std::optional<float> BusiestGpu(std::string_view text, std::string_view metric, std::string_view pod) {
+  std::optional<float> busiest;
+  codec::PromReader reader(text);
+  PromSample sample;
+  while (reader.NextNamed(sample, {&metric, 1})) {
+    const auto label = sample.Label("pod");
+    if (label && !label->empty() && *label != pod) continue;
+    if (!(sample.value >= 0) || sample.value > 100) continue;
+    busiest = std::max(busiest.value_or(0), static_cast<float>(sample.value / 100));
+  }
+  return busiest;
 }
 
 ExtractResult Extract(std::string_view text, const Dialect& dialect, TimePoint now, EndpointState& state) {

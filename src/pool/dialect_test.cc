@@ -81,7 +81,9 @@ TEST(Dialect, GarbageIsRefusedAndTheOldValueStays) {
   EXPECT_EQ(state.waiting, 9);
   EXPECT_EQ(state.kv_usage, 0.5f);
   EXPECT_EQ(state.scraped_at, EndpointState::kNever);
-  EXPECT_EQ(Extract("<html>oops</html>", *table.Find("vllm"), TimePoint(Duration(1)), state).unreadable, 1u);
+  EXPECT_EQ(Extract("<html>oops</html>\n", *table.Find("vllm"), TimePoint(Duration(1)), state).found, 0);
+  EXPECT_EQ(Extract("vllm:num_requests_waiting {\n", *table.Find("vllm"), TimePoint(Duration(1)), state).unreadable,
+            1u);
   // One good metric refreshes the stamp, as upstream does.
   Extract("vllm:num_requests_running 2\n", *table.Find("vllm"), TimePoint(Duration(1)), state);
   EXPECT_EQ(state.scraped_at, TimePoint(Duration(1)));
@@ -128,15 +130,87 @@ schedule::LoadedConfig Load(const std::string& parameters) {
 TEST(Dialect, AConfiguredEngineReplacesTheBuiltInWholesale) {
   const auto config = Load(
       "    defaultEngine: mine\n    engineConfigs:\n    - {name: mine, queuedRequestsSpec: 'q{kind=all}'}\n"
-      "    - {name: vllm, runningRequestsSpec: r, customMetrics: []}\n");
+      "    - {name: vllm, runningRequestsSpec: r}\n");
   std::vector<std::string> warnings;
   const auto table = BuildDialects(config.metrics[0].extractor, &warnings);
   ASSERT_TRUE(table) << table.error().message;
   EXPECT_EQ(table->For({}).waiting.name, "q");
   EXPECT_EQ(table->Find("vllm")->running.name, "r");
   EXPECT_EQ(table->Find("vllm")->waiting.name, "");
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_THAT(warnings[0], HasSubstr("plugins[0].parameters.engineConfigs[1].customMetrics: is not carried out"));
+  EXPECT_TRUE(warnings.empty());
+}
+
+TEST(Dialect, CustomMetricsBecomeAttributes) {
+  const auto config = Load(
+      "    engineConfigs:\n    - name: vllm\n      runningRequestsSpec: r\n      customMetrics:\n"
+      "      - {attributeKey: power, metricSpec: 'watts{gpu=0}'}\n      - {attributeKey: temp, metricSpec: celsius}\n");
+  const auto table = BuildDialects(config.metrics[0].extractor, nullptr);
+  ASSERT_TRUE(table) << table.error().message;
+  EndpointState state;
+  const auto read = [&](std::string_view page) { return Extract(page, table->For({}), TimePoint(Duration(1)), state); };
+  EXPECT_EQ(read("watts{gpu=\"1\"} 9\nwatts{gpu=\"0\"} 300\ncelsius NaN\n").refused, 1);
+  ASSERT_EQ(state.attributes.size(), 1u);
+  EXPECT_EQ(state.attributes[0].key, "power/core-metrics-extractor");
+  EXPECT_EQ(state.attributes[0].value, 300);
+  read("watts{gpu=\"0\"} -5\ncelsius 40\n");  // a temperature or a difference may be negative
+  ASSERT_EQ(state.attributes.size(), 2u);
+  EXPECT_EQ(state.attributes[0].value, -5);
+  EXPECT_EQ(state.attributes[1].value, 40);
+}
+
+TEST(Dialect, WrongCustomMetricsAreNamed) {
+  const auto config = Load(
+      "    engineConfigs:\n    - name: vllm\n      customMetrics:\n"
+      "      - {attributeKey: a/b, metricSpec: x}\n      - {attributeKey: c, metricSpec: 'x{'}\n      - {attributeKey: "
+      "d}\n");
+  const auto table = BuildDialects(config.metrics[0].extractor, nullptr);
+  ASSERT_FALSE(table);
+  EXPECT_THAT(table.error().message, HasSubstr("customMetrics[0].attributeKey: must not have a '/'"));
+  EXPECT_THAT(table.error().message, HasSubstr("customMetrics[1].metricSpec: expected a metric"));
+  EXPECT_THAT(table.error().message, HasSubstr("customMetrics[2]"));
+}
+
+TEST(Dialect, TheBusiestGpuOfThePodCounts) {
+  const std::string_view page =
+      "u{gpu=\"0\",pod=\"a\"} 30\nu{gpu=\"1\",pod=\"a\"} 55\nu{gpu=\"2\",pod=\"b\"} 90\nu{gpu=\"3\",pod=\"a\"} 250\n";
+  EXPECT_FLOAT_EQ(*BusiestGpu(page, "u", "a"), 0.55f);
+  EXPECT_FLOAT_EQ(*BusiestGpu("u{gpu=\"0\"} 10\n", "u", "a"), 0.1f);
+  EXPECT_FALSE(BusiestGpu(page, "u", "c"));
+  EXPECT_FALSE(BusiestGpu(page, "v", "a"));
+}
+
+TEST(Dialect, APageIsRecognisedByWhatItHas) {
+  const DialectTable table = Builtin();
+  const auto name = [&](std::string_view page) {
+    const Dialect* found = table.Detect(page);
+    return found != nullptr ? std::string_view(found->name) : std::string_view("none");
+  };
+  EXPECT_EQ(name("sglang:num_queue_reqs 1\nsglang:num_running_reqs 2\n"), "sglang");
+  EXPECT_EQ(name("llamacpp:requests_deferred 1\n"), "llama-server");
+  EXPECT_EQ(name("tgi_queue_size 1\n"), "tgi");
+  EXPECT_EQ(name("trtllm_num_requests_waiting 1\n"), "trtllm-serve");
+  // Triton with TensorRT-LLM has plain Triton's names too: the dialect that finds more is right.
+  EXPECT_EQ(name("nv_inference_pending_request_count 1\nnv_trt_llm_request_metrics{request_type=\"waiting\"} 4\n"
+                 "nv_trt_llm_request_metrics{request_type=\"scheduled\"} 4\n"),
+            "triton-tensorrt-llm");
+  EXPECT_EQ(name("nv_inference_pending_request_count 1\n"), "triton");
+  EXPECT_EQ(name("go_goroutines 7\n"), "none");
+  EXPECT_TRUE(table.HasEngineLabel({.labels = {{"llm-d.ai/engine-type", "x"}}}));
+  EXPECT_FALSE(table.HasEngineLabel({}));
+}
+
+TEST(Dialect, ALineWithoutEndIsNotBelieved) {
+  ExtractResult result;
+  const EndpointState state = Read("vllm", "vllm:num_requests_running 3\nvllm:num_requests_waiting 1", &result);
+  EXPECT_TRUE(result.cut_off);  // it may have been 12
+  EXPECT_EQ(state.running, 3);
+  EXPECT_EQ(state.waiting, 0);
+  EXPECT_FALSE(result.found == 2);
+  Read("vllm", "vllm:num_requests_running 3\n# EOF", &result);
+  EXPECT_FALSE(result.cut_off);
+  Read("vllm", "vllm:num_requests_running", &result);
+  EXPECT_TRUE(result.cut_off);
+  EXPECT_EQ(result.found, 0);
 }
 
 TEST(Dialect, WrongEngineConfigsNamePathAndNearest) {

@@ -63,6 +63,17 @@ Result<EndpointFile> ParseEndpointFile(std::string_view text) {
   return file;
 }
 
+Result<std::vector<model::Endpoint>> ReadEndpoints(const Node& list, const std::string& path) {
+  Problems problems;
+  std::vector<model::Endpoint> endpoints;
+  if (!list.IsSequence()) problems.Error(list, path, "expected a list, got " + Describe(list));
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    endpoints.push_back(ReadEntry(list.items[i], path + "[" + std::to_string(i) + "]", problems));
+  }
+  if (const Status status = problems.ToStatus("static-discovery"); !status) return tl::unexpected(status.error());
+  return endpoints;
+}
+
 Result<std::vector<model::Endpoint>> ParseInitialEndpointFile(std::string_view text) {
   Result<EndpointFile> file = ParseEndpointFile(text);
   if (!file) return tl::unexpected(file.error());

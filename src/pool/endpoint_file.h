@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "codec/yaml/reader.h"
 #include "model/endpoint.h"
 
 namespace sluice::pool {
@@ -22,6 +23,10 @@ struct EndpointFile {
 };
 
 Result<EndpointFile> ParseEndpointFile(std::string_view text);
+
+// The same entries as a list inside another document (static-discovery); what is wrong with one is the error. `path` is
+// where the list stands there.
+Result<std::vector<model::Endpoint>> ReadEndpoints(const codec::yaml::Node& list, const std::string& path);
 
 // The first load: wrong entries are errors too.
 Result<std::vector<model::Endpoint>> ParseInitialEndpointFile(std::string_view text);

@@ -53,5 +53,19 @@ TEST(EndpointFile, AFileThatCannotBeReadIsAnError) {
   EXPECT_EQ(ParseEndpointFile(std::string(EndpointFile::kBytesMax + 1, ' ')).error().code, Code::kTooLarge);
 }
 
+TEST(EndpointList, InsideAConfigurationEveryMistakeIsAnError) {
+  const auto read = [](std::string_view text) {
+    return ReadEndpoints(*codec::yaml::Parse(text), "parameters.endpoints");
+  };
+  const auto good = read("- {name: a, address: 10.0.0.1, port: '8000'}\n");
+  ASSERT_TRUE(good) << good.error().message;
+  EXPECT_EQ(good->front().id, "default/a");
+  const auto bad = read("- {name: a, address: host, port: '8000'}\n- {name: b, address: 10.0.0.1, port: '0'}\n");
+  ASSERT_FALSE(bad);
+  EXPECT_NE(bad.error().message.find("parameters.endpoints[0].address"), std::string::npos) << bad.error().message;
+  EXPECT_NE(bad.error().message.find("parameters.endpoints[1].port"), std::string::npos);
+  EXPECT_FALSE(read("{a: b}"));
+}
+
 }  // namespace
 }  // namespace sluice::pool

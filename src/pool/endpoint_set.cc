@@ -96,6 +96,7 @@ void EndpointSet::RebuildMembers() {
   members_ = std::move(members);
   ++members_version_;
   dirty_ = true;
+  urgent_ = true;
 }
 
 const Endpoint* EndpointSet::Find(EndpointId id) const {
@@ -115,6 +116,7 @@ bool EndpointSet::ReportSuccess(EndpointId id) {
   Member* member = Get(id);
   const bool changed = member != nullptr && member->health.OnSuccess();
   dirty_ |= changed;
+  urgent_ |= changed;
   return changed;
 }
 
@@ -122,6 +124,7 @@ bool EndpointSet::ReportConnectFailure(EndpointId id, TimePoint now, Rng& rng) {
   Member* member = Get(id);
   const bool changed = member != nullptr && member->health.OnConnectFailure(now, rng);
   dirty_ |= changed;
+  urgent_ |= changed;
   return changed;
 }
 
@@ -177,6 +180,7 @@ std::shared_ptr<const model::PoolView> EndpointSet::View() {
   }
   view_ = std::move(view);
   dirty_ = false;
+  urgent_ = false;
   return view_;
 }
 

@@ -57,6 +57,9 @@ class EndpointSet {
 
   // The present snapshot; the same pointer until something changes.
   std::shared_ptr<const model::PoolView> View();
+  // The last snapshot, as long as nobody came, went or changed health since: new numbers alone can wait a moment where
+  // a copy of a large pool for every request would cost too much.
+  std::shared_ptr<const model::PoolView> RecentView() { return urgent_ || view_ == nullptr ? View() : view_; }
 
  private:
   struct Member {
@@ -78,6 +81,7 @@ class EndpointSet {
   uint64_t members_version_ = 0;
   uint64_t version_ = 0;
   bool dirty_ = true;
+  bool urgent_ = true;  // dirty by more than numbers
   std::shared_ptr<const model::PoolView> view_;
 };
 

@@ -96,5 +96,19 @@ TEST(EndpointSet, LimitsAndDuplicatesChangeNothing) {
   EXPECT_EQ(set.View(), before);
 }
 
+TEST(EndpointSet, TheRecentViewWaitsForNumbersButNotForHealthOrMembers) {
+  EndpointSet set(Limits(10));
+  const EndpointId a = set.Replace({Make("a", "10.0.0.1")})->added[0];
+  const auto first = set.RecentView();
+  set.Update(a, [](model::EndpointState& s) { s.waiting = 5; });
+  EXPECT_EQ(set.RecentView(), first);
+  EXPECT_EQ(set.View()->waiting[0], 5);
+  Rng rng(1);
+  set.ReportConnectFailure(a, TimePoint(Duration(1)), rng);
+  EXPECT_EQ(set.RecentView()->in_rotation[0], 0);
+  ASSERT_TRUE(set.Replace({Make("a", "10.0.0.1"), Make("b", "10.0.0.2")}));
+  EXPECT_EQ(set.RecentView()->size(), 2u);
+}
+
 }  // namespace
 }  // namespace sluice::pool

@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as a metrics page leave a sane state, and as an endpoint file or a file of inference objects give
-// what it says or an error.
+// Fuzz target: any bytes as a metrics page leave a sane state, and as an endpoint file or a file of inference objects
+// give what it says or an error.
 #include <cstddef>
 #include <cstdint>
 

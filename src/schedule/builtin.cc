@@ -137,7 +137,16 @@ Registry BuiltinRegistry() {
   for (const PluginInfo& info : FlowPolicy::Types()) registry.Add(info);
   registry.Add(MetricsDataSource::kInfo);
   registry.Add(CoreMetricsExtractor::kInfo);
+  registry.Add(MetricsDataSource::kModels);
+  registry.Add(ModelsExtractor::kInfo);
+  registry.Add(MetricsDataSource::kDcgm);
+  registry.Add(DcgmExtractor::kInfo);
+  registry.Add(NotificationSource::kEndpoint);
+  registry.Add(NotificationSource::kKubernetes);
+  registry.Add(TopologyExtractor::kInfo);
   registry.Add(FileDiscovery::kInfo);
+  registry.Add(StaticDiscovery::kInfo);
+  registry.Add(DnsDiscovery::kInfo);
   registry.Add(RequestParser::kOpenAi);
   registry.Add(RequestParser::kAnthropic);
   registry.Add(RequestParser::kVllmHttp);

@@ -351,22 +351,66 @@ class Loader {
 
   void BindDataLayer() {
     const DataLayerSection& layer = out_.document.data_layer;
-    for (const DataLayerSection::Source& source : layer.sources) {
-      const auto* metrics = DataPlugin<MetricsDataSource>(source.source, "data source");
-      const CoreMetricsExtractor* extractor = nullptr;
-      for (const PluginRef& ref : source.extractors) extractor = DataPlugin<CoreMetricsExtractor>(ref, "extractor");
-      if (metrics != nullptr && extractor == nullptr) {
-        problems_.Warn(source.source.line, source.source.path,
-                       "has no extractor: it is scraped, but nothing is read from it");
-      }
-      if (metrics != nullptr) out_.metrics.push_back({metrics, extractor});
-    }
+    for (const DataLayerSection::Source& source : layer.sources) BindSource(source);
     // By what the source is, not by its name: a renamed one is not scraped twice.
-    if (layer.inject_defaults && out_.metrics.empty()) {
-      const auto* source = FindOrCreate<MetricsDataSource>();
-      out_.metrics.push_back({source, FindOrCreate<CoreMetricsExtractor>()});
+    const bool has_metrics = std::any_of(out_.metrics.begin(), out_.metrics.end(), [](const MetricsBinding& binding) {
+      return binding.source->kind == MetricsDataSource::Kind::kMetrics;
+    });
+    if (layer.inject_defaults && !has_metrics) {
+      const MetricsDataSource* source = nullptr;
+      for (const auto& plugin : policy_->plugins) {
+        if (&plugin->info() == &MetricsDataSource::kInfo) source = dynamic_cast<const MetricsDataSource*>(plugin.get());
+      }
+      if (source == nullptr) {
+        source = dynamic_cast<const MetricsDataSource*>(Create(MetricsDataSource::kInfo, "dataLayer.injectDefaults"));
+      }
+      used_.insert(source->name());
+      out_.metrics.insert(out_.metrics.begin(), {.source = source, .extractor = FindOrCreate<CoreMetricsExtractor>()});
     }
-    if (layer.discovery) out_.discovery = DataPlugin<FileDiscovery>(*layer.discovery, "discovery");
+    if (layer.discovery) BindDiscovery(*layer.discovery);
+  }
+
+  void BindSource(const DataLayerSection::Source& source) {
+    const Plugin* plugin = DataPlugin<Plugin>(source.source, "data source");
+    if (plugin == nullptr) return;
+    if (dynamic_cast<const NotificationSource*>(plugin) != nullptr) {
+      for (const PluginRef& ref : source.extractors) DataPlugin<TopologyExtractor>(ref, "extractor of notifications");
+      return;
+    }
+    MetricsBinding binding{.source = DataPlugin<MetricsDataSource>(source.source, "data source")};
+    if (binding.source == nullptr) return;
+    for (const PluginRef& ref : source.extractors) {
+      switch (binding.source->kind) {
+        case MetricsDataSource::Kind::kMetrics:
+          binding.extractor = DataPlugin<CoreMetricsExtractor>(ref, "extractor of metrics-data-source");
+          break;
+        case MetricsDataSource::Kind::kModels:
+          binding.models = DataPlugin<ModelsExtractor>(ref, "extractor of models-data-source");
+          break;
+        case MetricsDataSource::Kind::kDcgm:
+          binding.dcgm = DataPlugin<DcgmExtractor>(ref, "extractor of dcgm-data-source");
+          break;
+      }
+    }
+    if (source.extractors.empty()) {
+      problems_.Warn(source.source.line, source.source.path,
+                     "has no extractor: it is scraped, but nothing is read from it");
+    }
+    if (source.extractors.size() > 1) {
+      problems_.Warn(source.source.line, source.source.path, "has several extractors of a kind: the last one reads it");
+    }
+    out_.metrics.push_back(binding);
+  }
+
+  void BindDiscovery(const PluginRef& ref) {
+    const Plugin* plugin = DataPlugin<Plugin>(ref, "discovery");
+    if (plugin == nullptr) return;
+    out_.discovery = dynamic_cast<const FileDiscovery*>(plugin);
+    out_.static_discovery = dynamic_cast<const StaticDiscovery*>(plugin);
+    out_.dns_discovery = dynamic_cast<const DnsDiscovery*>(plugin);
+    if (out_.discovery == nullptr && out_.static_discovery == nullptr && out_.dns_discovery == nullptr) {
+      DataPlugin<FileDiscovery>(ref, "discovery");  // words the error
+    }
   }
 
   // Plugins whose needs count: those with a part in decisions. An unused scorer does not bring its producer along.

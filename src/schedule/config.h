@@ -25,9 +25,12 @@ struct LoadOptions {
   std::string folder;  // of the file; relative file names in it are relative to this; empty: to the process's
 };
 
+// A page to ask for, and who reads it.
 struct MetricsBinding {
   const MetricsDataSource* source;
-  const CoreMetricsExtractor* extractor;  // null: scraped, but nothing is read from it
+  const CoreMetricsExtractor* extractor = nullptr;
+  const DcgmExtractor* dcgm = nullptr;
+  const ModelsExtractor* models = nullptr;
 };
 
 struct LoadedConfig {
@@ -35,11 +38,20 @@ struct LoadedConfig {
   LoadOptions options;
   std::shared_ptr<const Policy> policy;
   EndpointPickerConfig document;
-  std::vector<MetricsBinding> metrics;       // what to scrape and how to read it
-  const FileDiscovery* discovery = nullptr;  // null: endpoints come from elsewhere
-  std::vector<std::string> parsers;          // types, in the order they are tried
-  std::vector<std::string> warnings;         // each with path and line: log them all
-  std::vector<std::string> created;          // instances that the file does not have, with the reason
+  std::vector<MetricsBinding> metrics;  // what to scrape and how to read it
+  // At most one of the three: where endpoints come from; none: from elsewhere.
+  const FileDiscovery* discovery = nullptr;
+  const StaticDiscovery* static_discovery = nullptr;
+  const DnsDiscovery* dns_discovery = nullptr;
+  // Whichever of the three it is, or nullptr.
+  const Plugin* Discovery() const {
+    if (discovery != nullptr) return discovery;
+    if (static_discovery != nullptr) return static_discovery;
+    return dns_discovery;
+  }
+  std::vector<std::string> parsers;   // types, in the order they are tried
+  std::vector<std::string> warnings;  // each with path and line: log them all
+  std::vector<std::string> created;   // instances that the file does not have, with the reason
 };
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options = {});

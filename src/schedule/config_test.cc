@@ -260,5 +260,57 @@ TEST(Config, EveryRegisteredTypeIsDocumentedAndItsDefaultsParse) {
   }
 }
 
+TEST(DataLayer, SourcesBindTheirExtractors) {
+  const auto config = Load(
+      "plugins:\n- type: models-data-source\n- type: models-data-extractor\n- type: endpoint-notification-source\n"
+      "- {type: static-discovery, parameters: {endpoints: []}}\n"
+      "dataLayer:\n  discovery: {pluginRef: static-discovery}\n  sources:\n"
+      "  - {pluginRef: models-data-source, extractors: [{pluginRef: models-data-extractor}]}\n"
+      "  - {pluginRef: endpoint-notification-source}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_EQ(config->metrics.size(), 2u);  // and the default metrics source
+  EXPECT_NE(config->metrics[0].extractor, nullptr);
+  EXPECT_EQ(config->metrics[1].source->kind, MetricsDataSource::Kind::kModels);
+  EXPECT_EQ(config->metrics[1].source->path, "/v1/models");
+  EXPECT_NE(config->metrics[1].models, nullptr);
+  EXPECT_NE(config->static_discovery, nullptr);
+  EXPECT_EQ(config->discovery, nullptr);
+}
+
+TEST(DataLayer, WhatCannotBeDoneIsSaid) {
+  EXPECT_THAT(ErrorOf("plugins:\n- {type: metrics-data-source, parameters: {scheme: https}}\n"),
+              HasSubstr("https is not spoken by this version"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: dcgm-data-source\n"), HasSubstr("is alpha"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: models-data-source\n- type: core-metrics-extractor\ndataLayer:\n  sources:\n"
+                      "  - {pluginRef: models-data-source, extractors: [{pluginRef: core-metrics-extractor}]}\n"),
+              HasSubstr("cannot be used as extractor of models-data-source"));
+  EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\ndataLayer: {discovery: {pluginRef: queue-scorer}}\n"),
+              HasSubstr("cannot be used as discovery"));
+  EXPECT_THAT(ErrorOf("plugins:\n- {type: dns-discovery, parameters: {name: x}}\n"), HasSubstr("port"));
+  const auto config =
+      Load("plugins:\n- type: k8s-notification-source\ndataLayer: {sources: [{pluginRef: k8s-notification-source}]}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("needs a Kubernetes API server")));
+}
+
+TEST(DataLayer, TopologyIsReadFromLabels) {
+  auto config = LoadConfig(
+      "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+      "- {type: topology-extractor, parameters: {rackLabel: rack}}\n- type: endpoint-notification-source\n"
+      "dataLayer: {sources: [{pluginRef: endpoint-notification-source, extractors: [{pluginRef: "
+      "topology-extractor}]}]}\n",
+      BuiltinRegistry(), {.allow_experimental_plugins = true});
+  ASSERT_TRUE(config) << config.error().message;
+  const auto* topology = dynamic_cast<const TopologyExtractor*>(config->policy->plugins[0].get());
+  ASSERT_NE(topology, nullptr);
+  const model::Endpoint endpoint{
+      .labels = {{"kubernetes.io/hostname", "h1"}, {"rack", "r1"}, {"topology.kubernetes.io/zone", "z1"}}};
+  const auto place = topology->PlaceOf(endpoint);
+  EXPECT_EQ(place.host, "h1");
+  EXPECT_EQ(place.rack, "r1");
+  EXPECT_EQ(place.zone, "z1");
+  EXPECT_EQ(place.region, "");
+}
+
 }  // namespace
 }  // namespace sluice::schedule

@@ -73,7 +73,7 @@ std::string PolicyText(const LoadedConfig& config) {
     out += "metrics   " + PluginText(*binding.source) + "\n";
     if (binding.extractor != nullptr) out += "          read by " + PluginText(*binding.extractor) + "\n";
   }
-  if (config.discovery != nullptr) out += "endpoints " + PluginText(*config.discovery) + "\n";
+  if (const Plugin* discovery = config.Discovery()) out += "endpoints " + PluginText(*discovery) + "\n";
   out += "parsers  ";
   for (const std::string& parser : config.parsers) out += " " + parser;
   out += "\n";
@@ -111,7 +111,7 @@ std::string PolicyJson(const LoadedConfig& config) {
     json.EndObject();
   }
   json.EndArray();
-  if (config.discovery != nullptr) json.Field("discovery", config.discovery->name());
+  if (const Plugin* discovery = config.Discovery()) json.Field("discovery", discovery->name());
   WriteNames(json, "parsers", config.parsers);
   json.Key("plugins").BeginArray();
   for (const auto& plugin : policy.plugins) {

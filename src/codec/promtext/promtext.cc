@@ -78,6 +78,29 @@ std::string_view PromReader::Name(std::string_view line) {
   return line.substr(0, end);
 }
 
+bool PromReader::NextNamed(PromSample& sample, std::span<const std::string_view> names) {
+  std::string_view line;
+  while (TakeLine(line)) {
+    for (const std::string_view name : names) {
+      if (line.size() <= name.size()) continue;
+      const char after = line[name.size()];  // one byte refuses most lines
+      if ((after != '{' && after != ' ' && after != '\t') || !line.starts_with(name)) continue;
+      if (samples_ == options_.samples_max) {
+        truncated_ = true;
+        rest_ = {};
+        return false;
+      }
+      if (ReadSample(line, name, sample)) {
+        ++samples_;
+        return true;
+      }
+      ++unreadable_;
+      break;
+    }
+  }
+  return false;
+}
+
 bool PromReader::ReadLabels(std::string_view& text, size_t& count) {
   text.remove_prefix(1);  // the brace
   for (;;) {
