@@ -33,7 +33,7 @@ struct MultimodalSpan {
 
 // What is hashed beside a prompt's tokens. An adapter is not an extra: its name stands in for the model's.
 struct PromptExtras {
-  std::string_view cache_salt;                // the first block's last extra; empty: none
+  std::string_view cache_salt;                 // the first block's last extra; empty: none
   std::span<const MultimodalSpan> items = {};  // by ascending offset; each is an extra of every block it overlaps
 };
 
