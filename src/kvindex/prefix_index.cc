@@ -35,6 +35,8 @@ std::string_view Name(Trust trust) {
       return "gap";
     case Trust::kLostParent:
       return "lost parent";
+    case Trust::kUnreadable:
+      return "unreadable events";
     case Trust::kBlockSize:
       return "block size";
   }

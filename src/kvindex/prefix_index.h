@@ -75,6 +75,7 @@ enum class Trust : uint8_t {
   kHistoryLost,   // some stores were missed for good: what is listed is held, more may be
   kGap,           // batches were missed and there is no replay: the endpoint was cleared and is followed from there
   kLostParent,    // an event hung on a block that was never announced
+  kUnreadable,    // some events could not be read
   kBlockSize,     // the engine's block size and ours do not divide each other
 };
 std::string_view Name(Trust trust);

@@ -103,7 +103,10 @@ void EndpointFeed::Apply(std::string_view payload, uint64_t sequence, TimePoint 
   last_payload_hash_ = PayloadHash(payload);
   // Cleared: what was missed before does not matter any more.
   if (after.cleared != before.cleared && after.lost_parents == before.lost_parents) incomplete_ = Trust::kExact;
-  if (after.lost_parents == before.lost_parents || incomplete_ != Trust::kExact) return;
+  if (incomplete_ != Trust::kExact) return;
+  // A replay would bring the same bytes.
+  if (result.broken || result.malformed > 0) incomplete_ = Trust::kUnreadable;
+  if (after.lost_parents == before.lost_parents) return;
   if (MayResync(now)) {
     AskAll(now);
   } else {

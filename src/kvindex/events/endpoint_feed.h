@@ -12,6 +12,7 @@
 // - A replay that begins later than asked (history was dropped), or has a hole: clear, apply what there is. Missed
 // stores
 //   stay missed: kHistoryLost until the engine clears its cache or restarts.
+// - An event that cannot be read is lost whatever is replayed: kUnreadable, until the same.
 // - No replay to be had: clear, follow from here, kGap; with a replay endpoint it is tried again after the cooldown.
 // Thread rule: one owner. Ownership: its EndpointBlocks. Cost: that of the blocks.
 #pragma once
