@@ -31,6 +31,8 @@ constexpr uint32_t Age(uint32_t now, uint32_t stamp) {
   return age > kStampMask - 8 ? 0 : age;
 }
 
+inline constexpr uint32_t kShards = 64;
+
 inline constexpr int kCells = 5;
 struct alignas(64) Bucket {
   std::atomic<uint64_t> key[kCells];
@@ -47,15 +49,8 @@ class Table {
   Bucket* At(uint32_t i) const { return reinterpret_cast<Bucket*>(word_ >> 22 << 6) + i; }
   size_t Bytes() const { return BytesOf(Buckets()); }
   static size_t BytesOf(uint32_t buckets) { return size_t{buckets} * sizeof(Bucket); }
-  static Table New(uint32_t buckets) {
-    void* memory = ::operator new(BytesOf(buckets), std::align_val_t{64});
-    std::memset(memory, 0, BytesOf(buckets));
-    Table table;
-    // User addresses have 47 bits, of which 6 are zero here.
-    table.word_ = reinterpret_cast<uint64_t>(memory) << 16 | buckets;
-    return table;
-  }
-  void Delete() const { ::operator delete(At(0), std::align_val_t{64}); }
+  static Table New(uint32_t buckets);  // all empty
+  void Delete() const;
 
  private:
   uint64_t word_ = 0;
@@ -68,7 +63,7 @@ struct Hash {
     h = (h ^ h >> 29) * 0xbf58476d1ce4e5b9;
     value = h ^ h >> 32;
   }
-  uint32_t Shard() const { return value & 255; }
+  uint32_t Shard() const { return value & (kShards - 1); }
   // Two different buckets of a table of at least two.
   void Buckets(uint32_t buckets, uint32_t& first, uint32_t& second) const {
     first = static_cast<uint32_t>((value >> 32) * buckets >> 32);

@@ -6,7 +6,7 @@
 // AddEndpoint(id) here and writes under the slot it got. Lookups answer with ids. A slot is the index's own number,
 // given again only after everything under it is gone, so a successor never inherits blocks.
 //
-// Shape: 256 shards, each a table of 64-byte buckets of five (key, word) cells; a key lives in one of two buckets. A
+// Shape: 64 shards, each a table of 64-byte buckets of five (key, word) cells; a key lives in one of two buckets. A
 // word is one holder of the key: slot, holdings (one bit a tier, one for speculation, one for own history), time of
 // last use. A key with more than three holders has one cell that names a record: a list of words, or for many holders
 // one bitset a holding.
@@ -158,7 +158,7 @@ class PrefixIndex {
   void Lookup(std::span<const uint64_t> chain, const HoldingWeights& weights, PrefixMatches& out) const;
 
   // Ends speculation that is due, frees what readers have left, keeps ages from wrapping. Call about once a second from
-  // one thread; cost: a 256th of the index.
+  // one thread; cost: a 64th of the index.
   void Maintain();
 
   // The tier of an event's medium in lower case: "" and gpu; cpu, cpu_pinned, cpu_tier1; disk, fs; shared, obj,

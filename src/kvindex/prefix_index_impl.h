@@ -33,7 +33,7 @@ struct PrefixIndex::Impl {
   const Clock& clock;
   const TimePoint start;
   ShardContext context;
-  std::array<Shard, 256> shards;
+  std::array<Shard, cells::kShards> shards;
   std::vector<Endpoint> endpoints;  // by slot
 
   std::mutex endpoints_mutex;

@@ -1,6 +1,8 @@
 // Cells and tables of a shard: finding, adding, removing, growing, evicting. Records are in prefix_record.cc.
 #include "kvindex/prefix_shard.h"
 
+#include <sys/mman.h>
+
 #include "base/check.h"
 
 namespace sluice::kvindex {
@@ -15,7 +17,32 @@ constexpr int kInlineMax = 3;  // holders of a key in cells of their own; one mo
 constexpr uint32_t kBucketsMin = 2;
 constexpr size_t kRetiredMax = 16;  // records; then freeing is tried
 
+constexpr size_t kHugePage = 2u << 20;
+
 }  // namespace
+
+namespace cells {
+
+namespace {
+std::align_val_t AlignmentOf(size_t bytes) { return std::align_val_t{bytes >= kHugePage ? kHugePage : 64}; }
+}  // namespace
+
+// A lookup touches two lines of a thousand at random: with small pages it waits longer for addresses than for data. A large
+// table asks for huge ones; without them it only is slower.
+Table Table::New(uint32_t buckets) {
+  const size_t bytes = BytesOf(buckets);
+  void* const memory = ::operator new(bytes, AlignmentOf(bytes));
+  if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  std::memset(memory, 0, bytes);
+  Table table;
+  // User addresses have 47 bits, of which 6 are zero here.
+  table.word_ = reinterpret_cast<uint64_t>(memory) << 16 | buckets;
+  return table;
+}
+
+void Table::Delete() const { ::operator delete(At(0), AlignmentOf(Bytes())); }
+
+}  // namespace cells
 
 uint64_t ShardContext::OldestReader() const {
   uint64_t oldest = ~uint64_t{0};

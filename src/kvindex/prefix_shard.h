@@ -1,4 +1,4 @@
-// Shard: one 256th of PrefixIndex, with everything that writes to it. Internal to the index. Thread rule: its methods
+// Shard: one 64th of PrefixIndex, with everything that writes to it. Internal to the index. Thread rule: its methods
 // are called with `mutex` held; readers (prefix_lookup.cc) only load `table`, the directory and what hangs below.
 #pragma once
 
