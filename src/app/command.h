@@ -20,6 +20,9 @@ CLI::App* AddUpCommand(CLI::App& root, Action& action);
 CLI::App* AddDownCommand(CLI::App& root, Action& action);
 CLI::App* AddGetCommand(CLI::App& root, Action& action);
 CLI::App* AddExplainCommand(CLI::App& root, Action& action);
+CLI::App* AddPromoteCommand(CLI::App& root, Action& action);
+CLI::App* AddReplayCommand(CLI::App& root, Action& action);
+CLI::App* AddDoctorCommand(CLI::App& root, Action& action);
 CLI::App* AddBenchCommand(CLI::App& root, Action& action);
 
 // Options that every long-running command has: --log-level, --log-format, --log-levels.

@@ -17,6 +17,11 @@ struct Flags {
   std::vector<std::string> endpoint_files;
   std::vector<std::string> pool_names;
   std::vector<std::string> endpoints;
+  std::vector<std::string> objects_files;
+  std::vector<std::string> shadows;
+  std::string decision_log;
+  uint64_t decision_log_bytes = uint64_t{256} << 20;
+  std::string state_dir;
   double refresh_ms = 50;
   bool experimental = false;
   double drain_seconds = 30;
@@ -26,6 +31,27 @@ struct Flags {
   uint64_t seed = 0;
 };
 
+// "NAME=FILE".
+Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vector<std::string>& texts) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+      return Fail(Code::kInvalidArgument, "--shadow '" + text + "': write NAME=FILE, as trial=trial.yaml");
+    }
+    out.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return out;
+}
+
+// Files that belong to one pool, named after it when there are several.
+void SetFiles(const Flags& flags, bool only_pool, gateway::PoolOptions& pool) {
+  const auto named = [&](const std::string& path) { return only_pool ? path : path + "." + pool.name; };
+  if (!flags.decision_log.empty()) pool.decision_log_path = named(flags.decision_log);
+  pool.decision_log_bytes_max = flags.decision_log_bytes;
+  if (!flags.state_dir.empty()) pool.state_path = flags.state_dir + "/latency-" + pool.name + ".json";
+}
+
 Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   gateway::GatewayOptions options;
   options.listen = {flags.host, flags.port};
@@ -34,19 +60,27 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   options.drain_timeout = FromSeconds(flags.drain_seconds);
   options.tries_max = flags.tries;
   options.seed = flags.seed;
-  const size_t pools =
-      std::max<size_t>({1, flags.config_files.size(), flags.endpoint_files.size(), flags.pool_names.size()});
+  const size_t pools = std::max<size_t>(
+      {1, flags.config_files.size(), flags.endpoint_files.size(), flags.pool_names.size(), flags.objects_files.size()});
   const auto fits = [pools](size_t n) { return n == 0 || n == pools; };
-  if (!fits(flags.config_files.size()) || !fits(flags.endpoint_files.size()) || !fits(flags.pool_names.size())) {
+  if (!fits(flags.config_files.size()) || !fits(flags.endpoint_files.size()) || !fits(flags.pool_names.size()) ||
+      !fits(flags.objects_files.size())) {
     return Fail(Code::kInvalidArgument,
-                "--pool-name, --config-file and --endpoints-file describe pools in order: give each of them once per "
+                "--pool-name, --config-file, --endpoints-file and --objects-file describe pools in order: give each of "
+                "them once per "
                 "pool or not at all");
   }
   if (!flags.endpoints.empty() && pools > 1) {
     return Fail(Code::kInvalidArgument, "--endpoint works with one pool; with several, give each its --endpoints-file");
   }
+  const auto shadows = Shadows(flags.shadows);
+  if (!shadows) return tl::unexpected(shadows.error());
+  if (!shadows->empty() && pools > 1) {
+    return Fail(Code::kInvalidArgument, "--shadow works with one pool; run a gateway for the pool to be tried");
+  }
   for (size_t i = 0; i < pools; ++i) {
     gateway::PoolOptions pool;
+    pool.shadows = *shadows;
     if (!flags.pool_names.empty())
       pool.name = flags.pool_names[i];
     else if (pools > 1)
@@ -59,6 +93,8 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
       pool.endpoints.push_back(
           {.id = "default/" + text, .name = text, .address = address->host, .port = address->port});
     }
+    if (!flags.objects_files.empty()) pool.objects_path = flags.objects_files[i];
+    SetFiles(flags, pools == 1, pool);
     pool.scrape_interval = FromSeconds(flags.refresh_ms / 1e3);
     pool.allow_experimental_plugins = flags.experimental;
     options.pools.push_back(std::move(pool));
@@ -111,9 +147,20 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--host", flags.host, "address to listen on")->capture_default_str();
   command->add_option("--port", flags.port, "port to listen on; 0 takes a free one")->capture_default_str();
   command->add_option("--config-file", flags.config_files,
-                      "EndpointPickerConfig; once per pool (default: upstream's default)");
+                      "EndpointPickerConfig, reloaded on change; once per pool (default: upstream's default)");
   command->add_option("--endpoints-file", flags.endpoint_files,
                       "file of endpoints, reloaded on change; instead of the configuration's file-discovery");
+  command->add_option("--objects-file", flags.objects_files,
+                      "InferenceObjectives and InferenceModelRewrites (YAML), reloaded on change; once per pool");
+  command->add_option(
+      "--shadow", flags.shadows,
+      "NAME=FILE: an EndpointPickerConfig that decides beside the live one without acting; may be repeated");
+  command->add_option("--decision-log", flags.decision_log,
+                      "file for every decision with its inputs (prompts made unreadable), for `sluice replay`");
+  command->add_option("--decision-log-bytes", flags.decision_log_bytes, "size at which that log ends")
+      ->capture_default_str();
+  command->add_option("--state-dir", flags.state_dir,
+                      "folder in which the latency model's state is kept over a restart");
   command->add_option("--pool-name", flags.pool_names, "name of the pool, for logs and metrics");
   command->add_option("--endpoint", flags.endpoints, "IP:PORT of a model server; may be repeated");
   command

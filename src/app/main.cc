@@ -78,10 +78,12 @@ int Main(int argc, char** argv) {
       "  sluice up                 the whole platform on this machine, with a small model\n"
       "  sluice get                what is running\n"
       "  sluice explain ID         why a request went where it went\n"
+      "  sluice doctor             is this configuration right, and what does it come to\n"
       "  sluice COMMAND --help     flags and examples of one command");
 
-  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,  &AddExplainCommand,
-                                      &AddGatewayCommand, &AddWorkerCommand, &AddBenchCommand};
+  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,    &AddExplainCommand,
+                                      &AddGatewayCommand, &AddWorkerCommand, &AddDoctorCommand, &AddReplayCommand,
+                                      &AddPromoteCommand, &AddBenchCommand};
   std::vector<CLI::App*> commands;
   std::vector<Action> actions(std::size(kCommands));
   std::vector<std::string> names;

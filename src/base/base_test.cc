@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/result.h"
@@ -62,6 +63,28 @@ TEST(Text, ParseNumberTakesTheWholeText) {
 TEST(Text, SplitKeepsEmptyPieces) {
   EXPECT_EQ(Split("a,,b", ','), (std::vector<std::string_view>{"a", "", "b"}));
   EXPECT_EQ(Split("", ',').size(), 1u);
+}
+
+TEST(Base64, Rfc4648Vectors) {
+  const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                         {"f", "Zg=="},
+                                                         {"fo", "Zm8="},
+                                                         {"foo", "Zm9v"},
+                                                         {"foob", "Zm9vYg=="},
+                                                         {"fooba", "Zm9vYmE="},
+                                                         {"foobar", "Zm9vYmFy"},
+                                                         {"\xff\xfe", "//4="}};
+  for (const auto& [bytes, text] : vectors) {
+    EXPECT_EQ(Base64Encode(bytes), text);
+    EXPECT_EQ(Base64Decode(text), bytes);
+  }
+}
+
+TEST(Base64, DecodingIsStrict) {
+  for (const char* wrong :
+       {"Zg", "Zg=", "Zg===", "Z===", "====", "Zh==", "Zm9=", "Zm 9", "Zm9v\n", "Zg==Zg==", "Zm-_"}) {
+    EXPECT_EQ(Base64Decode(wrong), std::nullopt) << wrong;
+  }
 }
 
 TEST(Result, FailCarriesCodeMessageAndParam) {

@@ -30,6 +30,8 @@ std::optional<Number> ParseNumber(std::string_view text) {
 
 std::string AsciiLower(std::string_view text);
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
+// FNV-1a: a number for a text, the same in every process. Not for hash tables that strangers fill.
+uint64_t Fnv1a64(std::string_view text);
 std::string_view TrimSpace(std::string_view text);
 
 // Pieces of `text` between `separator`s; empty pieces are kept. Views into `text`.

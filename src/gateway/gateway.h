@@ -14,11 +14,12 @@
 #include "base/rng.h"
 #include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
-#include "gateway/inference_request.h"
-#include "gateway/serving_pool.h"
+#include "gateway/inference_call.h"
+#include "gateway/pools.h"
 #include "net/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "parse/read_request.h"
 #include "schedule/receipt_ring.h"
 
 namespace sluice::gateway {
@@ -47,23 +48,28 @@ class Gateway {
   runtime::Task<size_t> Drain();
 
  private:
-  struct Served;
+  struct Reply {
+    int status = 200;
+    std::string body;
+    std::string_view type = "application/json";
+  };
 
   Gateway(runtime::Loop& loop, GatewayOptions options);
   runtime::Task<> Handle(net::ServerExchange& exchange);
-  runtime::Task<> Infer(net::ServerExchange& exchange, ApiKind api, std::string_view request_id);
-  runtime::Task<> Answer(net::ServerExchange& exchange, int status, std::string_view type, std::string_view body,
-                         std::string_view request_id);
-  runtime::Task<> AnswerError(net::ServerExchange& exchange, const Error& error, std::string_view request_id);
-  Result<BodyFacts> ReadAgain(ApiKind api, std::string_view body, model::Request& request);
-  Result<ServingPool*> PoolFor(model::Request& request);
-  void LogScores(const ServingPool& pool, const model::Decision& decision);
+  Reply Route(const net::MessageHead& head, bool get);
   std::string RequestIdOf(const net::MessageHead& head);
 
-  // GET routes (routes.cc).
+  // What it serves and in what state its endpoints are (routes.cc).
   std::string ModelsBody();
   std::string EndpointsBody();
   bool Ready(bool all_endpoints);
+
+  // Why it decides as it does (debug_routes.cc). `query`: as in the URL.
+  Reply Decision(std::string_view request_id, std::string_view query);
+  Reply PolicyReport(std::string_view query);
+  Reply LatencyReport();
+  Reply Promote(std::string_view query, const net::Address& peer);
+  runtime::Task<> Ask(net::ServerExchange& exchange, std::string_view request_id);
 
   runtime::Loop& loop_;
   GatewayOptions options_;
@@ -73,10 +79,10 @@ class Gateway {
   GatewayMetrics metrics_;
   net::HttpClient client_;
   codec::JsonReader reader_;
-  std::vector<std::unique_ptr<ServingPool>> pools_;
+  Pools pools_;
   schedule::ReceiptRing receipts_;
-  model::Decision decision_;     // reused
   observe::Every note_log_{10};  // of decisions without all their data
+  CallParts parts_;
   net::HttpServer server_;
 };
 

@@ -113,7 +113,12 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
       poll_errors_(
           r.AddCounter("llm_d_epp_datalayer_poll_errors_total", "[ALPHA] Scrapes that failed.", {"source_type"})),
       retries_(r.AddCounter("sluice_gateway_retries_total", "Requests sent to another endpoint after a failure.",
-                            {"reason"})) {}
+                            {"reason"})),
+      rewrites_(r.AddCounter("llm_d_epp_model_rewrite_decisions_total",
+                             "[ALPHA] Requests whose model an InferenceModelRewrite replaced.",
+                             {"model_rewrite_name", "model_name", "target_model"})),
+      policy_changes_(r.AddCounter("sluice_gateway_policy_changes_total",
+                                   "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})) {}
 
 std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& seen, std::string_view value) {
   const auto found = seen.find(value);
@@ -222,6 +227,14 @@ void GatewayMetrics::Failed(Series& series, Code code) {
 }
 
 void GatewayMetrics::Retried(std::string_view reason) { retries_.With({reason}).Add(); }
+
+void GatewayMetrics::Rewritten(std::string_view object, std::string_view model, std::string_view target_model) {
+  rewrites_.With({object, Bounded(models_, model), Bounded(models_, target_model)}).Add();
+}
+
+void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what) {
+  policy_changes_.With({pool, what}).Add();
+}
 
 void GatewayMetrics::Pool(std::string_view pool, const model::PoolView& view, TimePoint now) {
   double waiting = 0, running = 0, kv = 0;

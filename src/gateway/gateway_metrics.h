@@ -32,6 +32,9 @@ class GatewayMetrics {
   void Ended(Series& series, const RelayReport& report, TimePoint received, bool streaming);
   void Failed(Series& series, Code code);
   void Retried(std::string_view reason);
+  void Rewritten(std::string_view object, std::string_view model, std::string_view target_model);
+  // `what`: reloaded, refused, promoted, reverted.
+  void PolicyChanged(std::string_view pool, std::string_view what);
   void Pool(std::string_view pool, const model::PoolView& view, TimePoint now);
   void ForgetEndpoint(std::string_view pool, std::string_view endpoint);
   void ScrapeFailed(std::string_view source);
@@ -65,6 +68,8 @@ class GatewayMetrics {
   observe::Family<observe::Counter>& attempts_;
   observe::Family<observe::Counter>& poll_errors_;
   observe::Family<observe::Counter>& retries_;
+  observe::Family<observe::Counter>& rewrites_;
+  observe::Family<observe::Counter>& policy_changes_;
 };
 
 }  // namespace sluice::gateway

@@ -10,7 +10,6 @@
 #include <fstream>
 #include <functional>
 
-#include "gateway/usage_tail.h"
 #include "net/http_client.h"
 
 namespace sluice::gateway {
@@ -20,66 +19,6 @@ using runtime::AnyOf;
 using runtime::Loop;
 using runtime::Task;
 using testing::HasSubstr;
-
-TEST(UsageTail, ReadsTheLastUsageOfALongStream) {
-  UsageTail tail;
-  tail.Append("data: {\"usage\":null}\n\n");
-  for (int i = 0; i < 2000; ++i) tail.Append("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n");
-  tail.Append(R"(data: {"choices":[],"usage":{"prompt_tokens":7,"total_tokens":9,"completion_tok)");
-  tail.Append("ens\":2,\"prompt_tokens_details\":{\"cached_tokens\":4}}}\n\ndata: [DONE]\n\n");
-  const auto usage = tail.Find();
-  ASSERT_TRUE(usage);
-  EXPECT_EQ(usage->prompt_tokens, 7);
-  EXPECT_EQ(usage->completion_tokens, 2);
-  EXPECT_EQ(usage->cached_tokens, 4);
-}
-
-TEST(UsageTail, NothingFromAbsentNullOrCutOffUsage) {
-  UsageTail tail;
-  EXPECT_FALSE(tail.Find());
-  tail.Append(R"({"choices":[],"usage":null})");
-  EXPECT_FALSE(tail.Find());
-  tail.Append(R"({"usage":{"prompt_tokens":7)");
-  EXPECT_FALSE(tail.Find());
-}
-
-TEST(InferenceRequest, ReadsWhatRoutingNeeds) {
-  codec::JsonReader reader;
-  model::Request request;
-  const std::string body =
-      R"({"model":"m","stream":true,"cache_salt":"s","max_tokens":9,"messages":[{"role":"system","content":"be brief"},)"
-      R"({"role":"user","content":[{"type":"text","text":"hi"}]}],"kv_transfer_params":{"x":1}})";
-  const auto facts = ReadInferenceRequest(ApiKind::kChat, reader, body, request);
-  ASSERT_TRUE(facts) << facts.error().message;
-  EXPECT_TRUE(facts->kv_transfer_params);
-  EXPECT_EQ(request.model, "m");
-  EXPECT_TRUE(request.streaming);
-  EXPECT_EQ(request.cache_salt, "s");
-  EXPECT_EQ(request.output_tokens_max, 9u);
-  ASSERT_EQ(request.prompts.size(), 1u);
-  EXPECT_EQ(request.prompts[0].text[1], "be brief");
-  const auto stripped = WithoutKvTransferParams(body, 1 << 20);
-  ASSERT_TRUE(stripped);
-  EXPECT_EQ(stripped->find("kv_transfer_params"), std::string::npos);
-  EXPECT_TRUE(stripped->starts_with(R"({"model":"m","stream":true)")) << *stripped;
-}
-
-TEST(InferenceRequest, EveryShapeOfPrompt) {
-  codec::JsonReader reader;
-  const auto prompts = [&](std::string_view prompt) {
-    model::Request request;
-    const std::string body = R"({"model":"m","prompt":)" + std::string(prompt) + "}";
-    const auto read = ReadInferenceRequest(ApiKind::kCompletions, reader, body, request);
-    return read ? static_cast<int>(request.prompts.size()) : -1;
-  };
-  EXPECT_EQ(prompts(R"("hello")"), 1);
-  EXPECT_EQ(prompts(R"(["a","b","c"])"), 3);
-  EXPECT_EQ(prompts("[1,2,3]"), 1);
-  EXPECT_EQ(prompts("[[1,2],[3]]"), 2);
-  EXPECT_EQ(prompts("7"), -1);
-  EXPECT_EQ(prompts("[1,\"a\"]"), -1);
-  EXPECT_EQ(prompts("[-1]"), -1);
-}
 
 // An endpoint whose way of answering a test chooses; it notes what it was asked.
 class FakeEndpoint {
@@ -336,7 +275,8 @@ TEST(Gateway, ModelsAreTheUnionAndDecideTheEndpoint) {
   EXPECT_THAT(models.body, HasSubstr("\"id\":\"a\""));
   EXPECT_THAT(models.body, HasSubstr("\"id\":\"b\""));
   for (int i = 0; i < 6; ++i) {
-    EXPECT_EQ(world.Chat(R"({"model":"b","messages":[]})").headers.Get("x-gateway-destination-endpoint-served"),
+    EXPECT_EQ(world.Chat(R"({"model":"b","messages":[{"role":"user"}]})")
+                  .headers.Get("x-gateway-destination-endpoint-served"),
               world.endpoints[1]->address().ToString());
   }
 }
@@ -351,12 +291,15 @@ TEST(Gateway, WrongInputGetsTheRightErrorInOpenAisEnvelope) {
   const Case cases[] = {
       {"POST", "/v1/chat/completions", "{", 400, "JSON"},
       {"POST", "/v1/chat/completions", "[]", 400, "object"},
-      {"POST", "/v1/chat/completions", R"({"model":"m"})", 400, "messages"},
+      {"POST", "/v1/chat/completions", R"({"model":"m"})", 400, "must have valid messages field"},
+      {"POST", "/v1/messages", R"({"model":"m","messages":[]})", 400, "must have at least one message"},
+      {"POST", "/v1/models", "{}", 405, "Method Not Allowed"},
       {"POST", "/v1/chat/completions", R"({"model":7,"messages":[]})", 400, "`model` must be a string"},
       {"POST", "/v1/chat/completions", R"({"model":"m","stream":"yes","messages":[]})", 400,
        "`stream` must be true or false"},
       {"POST", "/v1/completions", R"({"model":"m","prompt":{}})", 400, "prompt"},
-      {"POST", "/v1/chat/completions", R"({"model":"nope","messages":[]})", 404, "The model `nope` does not exist."},
+      {"POST", "/v1/chat/completions", R"({"model":"nope","messages":[{"role":"user"}]})", 404,
+       "The model `nope` does not exist."},
       {"GET", "/v1/chat/completions", "", 405, "Method Not Allowed"},
       {"GET", "/nowhere", "", 404, "Not Found"},
   };
@@ -370,9 +313,62 @@ TEST(Gateway, WrongInputGetsTheRightErrorInOpenAisEnvelope) {
 
 TEST(Gateway, AClientsKvTransferParamsNeverReachAnEndpoint) {
   World world({"m"});
-  EXPECT_EQ(world.Chat(R"({"model":"m","messages":[],"kv_transfer_params":{"do_remote_prefill":true}})").status, 200);
+  EXPECT_EQ(world.Chat(R"({"model":"m","messages":[{}],"kv_transfer_params":{"do_remote_prefill":true}})").status, 200);
   ASSERT_EQ(world.endpoints[0]->bodies.size(), 1u);
-  EXPECT_EQ(world.endpoints[0]->bodies[0], R"({"model":"m","messages":[]})");
+  EXPECT_EQ(world.endpoints[0]->bodies[0], R"({"model":"m","messages":[{}]})");
+}
+
+TEST(Gateway, EachApisPathIsRoutedByItsModel) {
+  World world({"m", "other"});
+  struct Case {
+    std::string_view path, body;
+  };
+  const Case cases[] = {
+      {"/v1/completions", R"({"model":"m","prompt":"a"})"},
+      {"/v1/embeddings", R"({"model":"m","input":"a"})"},
+      {"/v1/responses", R"({"model":"m","input":"a"})"},
+      {"/v1/messages", R"({"model":"m","messages":[{"role":"user","content":"a"}]})"},
+      {"/v1/messages/count_tokens", R"({"model":"m","messages":[{"role":"user","content":"a"}]})"},
+      {"/v1/chat/completions/render", R"({"model":"m","messages":[{"role":"user","content":"a"}]})"},
+      {"/inference/v1/generate", R"({"model":"m","token_ids":[1]})"},
+      {"/tokenize", R"({"model":"m","prompt":"a"})"},
+      {"/detokenize", R"({"model":"m","tokens":[1]})"},
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(world.Ask("POST", c.path, c.body).status, 200) << c.path;
+    ASSERT_FALSE(world.endpoints[0]->bodies.empty()) << c.path;
+    EXPECT_EQ(world.endpoints[0]->bodies.back(), c.body) << c.path;
+  }
+  EXPECT_THAT(world.endpoints[1]->bodies, testing::IsEmpty());
+}
+
+TEST(Gateway, OtherPathsPassThroughUnread) {
+  World world({"m"});
+  EXPECT_EQ(world.Ask("POST", "/v1/audio/speech?x=1", "\xff{", {{"content-type", "text/plain"}}).status, 200);
+  EXPECT_EQ(world.Ask("POST", "/invocations", R"({"a":1,"kv_transfer_params":{}})").status, 200);
+  EXPECT_THAT(world.endpoints[0]->bodies, testing::ElementsAre("\xff{", R"({"a":1})"));
+  EXPECT_EQ(world.Ask("GET", "/v1/audio/speech").status, 404);
+}
+
+TEST(Gateway, WithoutThePassthroughParserAnUnknownPathIsRefused) {
+  World world({"m"},
+              "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: queue-scorer\n"
+              "requestHandler:\n  parsers:\n  - pluginRef: openai-parser\n");
+  EXPECT_EQ(world.Chat().status, 200);
+  const auto refused = world.Ask("POST", "/v1/messages", R"({"model":"m","messages":[{}]})");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_THAT(refused.body, HasSubstr("no parser registered matching path suffix for: /v1/messages"));
+  EXPECT_EQ(world.endpoints[0]->bodies.size(), 1u);
+}
+
+TEST(Gateway, SglangsGenerateNamesNoModel) {
+  World world({"m"},
+              "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: queue-scorer\n"
+              "requestHandler:\n  parsers:\n  - pluginRef: sglanghttp-parser\n");
+  const std::string_view body = R"({"input_ids":[1,2,3],"sampling_params":{"max_new_tokens":1}})";
+  EXPECT_EQ(world.Ask("POST", "/generate", body).status, 200);
+  EXPECT_THAT(world.endpoints[0]->bodies, testing::ElementsAre(body));
+  EXPECT_EQ(world.Ask("POST", "/generate", R"({"input_ids":[1.5]})").status, 400);
 }
 
 TEST(Gateway, MetricsHaveUpstreamsNames) {

@@ -13,8 +13,9 @@ using runtime::Task;
 
 namespace {
 
-// Starts the client's answer from the endpoint's head.
-void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added) {
+// Starts the client's answer from the endpoint's head. `whole`: its bytes go on as they come, so its length holds.
+void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added,
+                 bool whole) {
   std::vector<net::Header> headers;
   headers.reserve(head.headers.size() + added.size());
   for (const net::Header header : head.headers) {
@@ -27,7 +28,7 @@ void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, st
     if (!replaced) headers.push_back(header);
   }
   headers.insert(headers.end(), added.begin(), added.end());
-  exchange.Start(head.status, headers, head.content_length);
+  exchange.Start(head.status, headers, whole ? head.content_length : std::nullopt);
 }
 
 // The answer cannot be completed. A stream gets an error event, as an engine that dies sends one; anything else is cut.
@@ -46,6 +47,7 @@ void TellClient(net::ServerExchange& exchange, const RelayReport& report) {
 Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, RelayRequest request,
                         RelayObserver& observer) {
   RelayReport report;
+  std::string rewritten;  // of one piece
   runtime::Loop& loop = exchange.ClientReadable().loop();
   std::optional<net::ClientCall> call;
   net::ClientRequest to_engine{.address = request.address,
@@ -68,7 +70,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     report.sent = loop.Now();
     runtime::Timer silence(loop);
     silence.SetAfter(request.silence_max);
-    UsageTail tail;
+    parse::UsageReader usage(request.usage);
     TimePoint previous = report.sent;
     bool again = false;
     while (!call->done()) {
@@ -96,7 +98,12 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           report.status = call->head().status;
           const auto type = call->head().headers.Get("content-type");
           report.event_stream = type && type->starts_with("text/event-stream");
-          StartAnswer(exchange, call->head(), request.response_headers);
+          if (call->head().headers.Get("content-encoding")) request.restorer = nullptr;  // its names cannot be seen
+          std::vector<std::pair<std::string, std::string>> from_plugins;
+          observer.OnHead(report.status, from_plugins);
+          std::vector<net::Header> added(request.response_headers.begin(), request.response_headers.end());
+          for (const auto& [name, value] : from_plugins) added.push_back({name, value});
+          StartAnswer(exchange, call->head(), added, /*whole=*/request.restorer == nullptr);
         }
         if (!step.body.empty()) {
           const TimePoint now = loop.Now();
@@ -109,9 +116,16 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           previous = now;
           ++report.pieces;
           report.response_bytes += step.body.size();
-          tail.Append(step.body);
+          usage.Append(step.body);
         }
-        if (exchange.started() && (!step.body.empty() || call->done())) exchange.Write(step.body, call->done());
+        std::string_view out = step.body;
+        if (request.restorer != nullptr && exchange.started()) {
+          rewritten.clear();
+          request.restorer->Append(step.body, rewritten);
+          if (call->done()) request.restorer->Finish(rewritten);
+          out = rewritten;
+        }
+        if (exchange.started() && (!out.empty() || call->done())) exchange.Write(out, call->done());
         if (exchange.blocked()) co_await exchange.Flush();
         if (exchange.client_gone()) {
           report.outcome = RelayOutcome::kClientLeft;
@@ -129,7 +143,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     }
     if (!again) {
       report.last_byte = loop.Now();
-      report.usage = tail.Find();
+      report.usage = usage.Find();
       co_return report;
     }
     to_engine.fresh = true;

@@ -2,7 +2,7 @@
 // The body goes out byte-identical; several pieces that arrived together leave together. When the client leaves, the
 // request to the endpoint is cancelled by closing its connection.
 // Thread rule: the loop's thread. Ownership: borrows the exchange, the client and the request's bytes until it returns.
-// Cost: one recv and one send per wake-up; no copy of the response but its last bytes (usage).
+// Cost: one recv and one send per wake-up; no copy of the response; 1 ns a byte to read its token counts.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,10 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "gateway/usage_tail.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "parse/model_restorer.h"
+#include "parse/usage_reader.h"
 
 namespace sluice::gateway {
 
@@ -31,8 +32,10 @@ struct RelayRequest {
   std::string_view target;
   std::span<const net::Header> headers;  // to the endpoint
   std::string_view body;
-  std::span<const net::Header> response_headers;  // added to the answer
-  Duration silence_max;                           // longest time without a byte from the endpoint
+  std::span<const net::Header> response_headers;       // added to the answer
+  Duration silence_max;                                // longest time without a byte from the endpoint
+  parse::UsageStyle usage = parse::UsageStyle::kText;  // where the answer has its token counts
+  parse::ModelRestorer* restorer = nullptr;            // changes the answer's model name; null: bytes stay as they are
 };
 
 struct RelayReport {
@@ -45,12 +48,14 @@ struct RelayReport {
   TimePoint sent;                       // the request was written
   std::optional<TimePoint> first_byte;  // of the body
   TimePoint last_byte;
-  std::optional<Usage> usage;
+  std::optional<parse::Usage> usage;
 };
 
 // Hears of a relay's progress. Calls come on the loop, between two waits, and must not block.
 class RelayObserver {
  public:
+  // The endpoint's head came; `add` gets headers to set on the client's answer.
+  virtual void OnHead(int status, std::vector<std::pair<std::string, std::string>>& add) = 0;
   virtual void OnFirstByte() = 0;                     // of the answer's body
   virtual void OnPiece(Duration since_previous) = 0;  // each later wake-up that brought body bytes
 

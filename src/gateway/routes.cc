@@ -8,7 +8,7 @@ namespace sluice::gateway {
 
 std::string Gateway::ModelsBody() {
   std::map<std::string, std::string> all;
-  for (const auto& pool : pools_) {
+  for (const auto& pool : pools_.all()) {
     for (auto& [id, json] : pool->Models()) all.emplace(id, json);
   }
   std::string body = R"({"object":"list","data":[)";
@@ -24,7 +24,7 @@ std::string Gateway::ModelsBody() {
 
 bool Gateway::Ready(bool all_endpoints) {
   if (server_.draining()) return false;
-  for (const auto& pool : pools_) {
+  for (const auto& pool : pools_.all()) {
     if (!(all_endpoints ? pool->AllReady() : pool->Ready())) return false;
   }
   return true;
@@ -36,7 +36,7 @@ std::string Gateway::EndpointsBody() {
   std::string body;
   codec::JsonWriter json(body);
   json.BeginObject().Key("pools").BeginArray();
-  for (const auto& pool : pools_) {
+  for (const auto& pool : pools_.all()) {
     const std::shared_ptr<const model::PoolView> shared = pool->View();
     const model::PoolView& view = *shared;
     json.BeginObject().Field("name", pool->name()).Key("endpoints").BeginArray();

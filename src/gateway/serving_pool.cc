@@ -1,107 +1,82 @@
 #include "gateway/serving_pool.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
+#include <cstdio>
 
+#include "base/read_file.h"
+#include "base/text.h"
 #include "observe/log.h"
 #include "pool/endpoint_file.h"
+#include "schedule/decision_log.h"
 
 namespace sluice::gateway {
 
 using observe::Level;
 using observe::Log;
-using runtime::AnyOf;
 using runtime::Task;
 
 namespace {
 
 constexpr std::string_view kModule = "pool";
-constexpr size_t kConfigBytesMax = size_t{1} << 20;
-constexpr size_t kScrapeBytesMax = size_t{8} << 20;
-constexpr size_t kModelsMax = 1000;  // of one endpoint
 constexpr size_t kEndpointsMax = 20'000;
-constexpr Duration kScrapeTimeout = std::chrono::seconds(1);
-constexpr Duration kModelsInterval = std::chrono::seconds(5);
+constexpr size_t kUsesMax = 64;  // models whose endpoints are remembered between two changes
 constexpr Duration kProbeMax =
     std::chrono::seconds(1);  // a probe is one small request: a worker that is back is used soon
 constexpr Duration kFileInterval = std::chrono::milliseconds(250);
-
-Result<std::string> ReadFile(const std::string& path, size_t bytes_max) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(Code::kNotFound, "cannot read " + path + "; does it exist, and may this user read it?");
-  std::string text(bytes_max + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > bytes_max) {
-    return Fail(Code::kTooLarge, path + " is over " + std::to_string(bytes_max) + " bytes");
-  }
-  return text;
-}
+constexpr Duration kSaveInterval = std::chrono::seconds(30);
 
 }  // namespace
 
-struct ServingPool::Watched {
-  Watched(runtime::Loop& loop, model::EndpointId endpoint_id, const model::Endpoint& endpoint)
-      : id(endpoint_id), name(endpoint.name), address{endpoint.address, endpoint.port}, tasks(loop) {}
-
-  model::EndpointId id;
-  std::string name;
-  net::Address address;
-  std::vector<ServedModel> models;
-  bool models_known = false;
-  TimePoint models_due{};
-  runtime::TaskScope tasks;  // last: its task refers to the rest
-};
-
 Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net::HttpClient& client,
                                                        GatewayMetrics& metrics, PoolOptions options) {
-  std::string text(schedule::DefaultConfigText());
-  if (!options.config_path.empty()) {
-    auto read = ReadFile(options.config_path, kConfigBytesMax);
-    if (!read) return tl::unexpected(read.error());
-    text = std::move(*read);
+  PolicyFiles files({.pool = options.name,
+                     .config_path = options.config_path,
+                     .objects_path = options.objects_path,
+                     .shadows = options.shadows,
+                     .allow_experimental_plugins = options.allow_experimental_plugins});
+  auto config = files.LoadConfig();
+  if (!config) return tl::unexpected(config.error());
+  auto shadows = files.LoadShadows();
+  if (!shadows) return tl::unexpected(shadows.error());
+  auto objects = files.LoadObjects();
+  if (!objects) return tl::unexpected(objects.error());
+  auto parsers = parse::ParserTable::Build(config->parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
+  if (options.seed == 0) options.seed = EntropySeed();
+  std::unique_ptr<ServingPool> pool(new ServingPool(loop, client, metrics, std::move(options), std::move(files),
+                                                    std::move(*config), std::move(*parsers)));
+  pool->objects_ = std::move(*objects);
+  for (PolicyFiles::Change& shadow : *shadows) {
+    if (const Status put = pool->scheduler_.Put(shadow.lane, std::move(shadow.config)); !put) {
+      return Fail(put.error().code, "--shadow: " + put.error().message);
+    }
   }
-  const schedule::Registry registry = schedule::BuiltinRegistry();
-  auto config =
-      schedule::LoadConfig(text, registry, {.allow_experimental_plugins = options.allow_experimental_plugins});
-  if (!config) {
-    Error error = config.error();
-    if (!options.config_path.empty()) error.message = options.config_path + ": " + error.message;
-    return tl::unexpected(std::move(error));
-  }
-  for (const std::string& warning : config->warnings) {
-    Log(Level::kWarn, kModule, "configuration", {{"pool", options.name}, {"warning", warning}});
-  }
-  std::vector<std::string> warnings;
-  const schedule::CoreMetricsExtractor* extractor =
-      config->metrics.empty() ? nullptr : config->metrics.front().extractor;
-  auto dialects = pool::BuildDialects(extractor, &warnings);
-  if (!dialects) return tl::unexpected(dialects.error());
-  for (const std::string& warning : warnings) {
-    Log(Level::kWarn, kModule, "metrics mapping", {{"pool", options.name}, {"warning", warning}});
-  }
-  std::unique_ptr<ServingPool> pool(
-      new ServingPool(loop, client, metrics, std::move(options), std::move(*config), std::move(*dialects)));
+  pool->RestoreState();
+  if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
+  if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
   const Status loaded = pool->LoadEndpoints(/*first=*/true);
   if (!loaded) return tl::unexpected(loaded.error());
   return pool;
 }
 
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-                         schedule::LoadedConfig config, pool::DialectTable dialects)
+                         PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers)
     : loop_(loop),
-      client_(client),
-      metrics_(metrics),
       options_(std::move(options)),
-      config_(std::move(config)),
-      dialects_(std::move(dialects)),
-      state_(config_.policy),
+      metrics_(metrics),
+      files_(std::move(files)),
+      parsers_(std::move(parsers)),
+      scheduler_(std::move(config), clock_, {.state = {}, .seed = options_.seed}),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
-      rng_(EntropySeed()),
+      scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),
       watcher_(loop) {
   endpoints_path_ = options_.endpoints_path;
-  if (endpoints_path_.empty() && config_.discovery != nullptr) endpoints_path_ = config_.discovery->path;
+  if (endpoints_path_.empty() && this->config().discovery != nullptr) endpoints_path_ = this->config().discovery->path;
+  scheduler_.on_revert = [this](const std::string& what) {
+    Log(Level::kWarn, kModule, "promotion taken back", {{"pool", name()}, {"what", what}});
+    metrics_.PolicyChanged(name(), "reverted");
+    UseLivePolicy();
+  };
 }
 
 ServingPool::~ServingPool() = default;
@@ -136,183 +111,182 @@ Status ServingPool::LoadEndpoints(bool first) {
 Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
   const auto change = set_.Replace(std::move(endpoints));
   if (!change) return tl::unexpected(change.error());
-  for (const model::EndpointId id : change->removed) {
-    const auto gone = std::find_if(watched_.begin(), watched_.end(), [&](const auto& w) { return w->id == id; });
-    if (gone == watched_.end()) continue;
-    Log(Level::kInfo, kModule, "endpoint removed", {{"pool", name()}, {"endpoint", (*gone)->address.ToString()}});
-    metrics_.ForgetEndpoint(name(), (*gone)->name);
-    client_.Forget((*gone)->address);
-    watched_.erase(gone);
-  }
+  for (const model::EndpointId id : change->removed) scraper_.Remove(id);
   for (const model::EndpointId id : change->added) {
     const model::Endpoint* endpoint = set_.Find(id);
     Log(Level::kInfo, kModule, "endpoint added",
         {{"pool", name()}, {"endpoint", endpoint->host_port()}, {"name", endpoint->name}});
-    Watched& watched = *watched_.emplace_back(std::make_unique<Watched>(loop_, id, *endpoint));
-    if (started_) watched.tasks.Spawn(Watch(&watched));
+    scraper_.Add(id);
   }
   return {};
 }
 
 void ServingPool::Start() {
-  started_ = true;
-  for (const auto& watched : watched_) watched->tasks.Spawn(Watch(watched.get()));
-  const bool watch_file =
-      !options_.endpoints_path.empty() || (config_.discovery != nullptr && config_.discovery->watch_file);
-  if (watch_file) watcher_.Spawn(WatchFile());
+  scraper_.Start();
+  watcher_.Spawn(WatchFiles());
 }
 
-Task<> ServingPool::WatchFile() {
-  std::string last_problem;
+int32_t ServingPool::PriorityOf(std::string_view objective) const {
+  if (objective.empty()) return 0;
+  if (const int32_t priority = objects_.PriorityOf(objective); priority != 0) return priority;
+  if (EqualsIgnoreCase(objective, "sheddable")) return -1;
+  return EqualsIgnoreCase(objective, "critical") ? 1 : 0;
+}
+
+Status ServingPool::OpenDecisionLog() {
+  if (options_.decision_log_path.empty()) return {};
+  decision_log_.open(options_.decision_log_path, std::ios::binary | std::ios::trunc);
+  if (!decision_log_) {
+    return Fail(Code::kInvalidArgument, "cannot write " + options_.decision_log_path + " (--decision-log)");
+  }
+  scheduler_.SetLog(std::make_unique<schedule::DecisionLog>(
+      [this](std::string_view lines) { decision_log_.write(lines.data(), static_cast<std::streamsize>(lines.size())); },
+      options_.seed, EntropySeed(), options_.decision_log_bytes_max));
+  return {};
+}
+
+void ServingPool::RestoreState() {
+  if (options_.state_path.empty()) return;
+  const auto text = ReadFile(options_.state_path, latency::Model::kStateBytesMax);
+  if (!text && text.error().code == Code::kNotFound) return;  // the first start
+  const Status restored = text ? scheduler_.RestoreLatency(*text) : Status(tl::unexpected(text.error()));
+  if (restored) return;
+  Log(Level::kWarn, kModule, "the latency model starts anew",
+      {{"pool", name()}, {"file", options_.state_path}, {"reason", restored.error().message}});
+}
+
+void ServingPool::SaveState() {
+  decision_log_.flush();
+  if (options_.state_path.empty()) return;
+  // Beside and renamed: a crash leaves the old one or the new one.
+  const std::string fresh = options_.state_path + ".new";
+  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
+  file << scheduler_.latency().model().Save();
+  file.close();
+  if (!file || std::rename(fresh.c_str(), options_.state_path.c_str()) != 0) {
+    Log(Level::kError, kModule, "what the latency model learned could not be kept",
+        {{"pool", name()}, {"file", options_.state_path}});
+  }
+}
+
+// What outside of the scheduler comes from the configuration of the live policy.
+void ServingPool::UseLivePolicy() {
+  auto parsers = parse::ParserTable::Build(config().parsers);
+  if (parsers) parsers_ = std::move(*parsers);
+  if (const Status used = scraper_.Use(config()); !used) {
+    Log(Level::kError, kModule, "metrics are read as before", {{"pool", name()}, {"error", used.error().message}});
+  }
+  if (options_.endpoints_path.empty() && config().discovery != nullptr) endpoints_path_ = config().discovery->path;
+}
+
+Status ServingPool::ApplyPolicy(PolicyFiles::Change change) {
+  const auto parsers = parse::ParserTable::Build(change.config.parsers);
+  if (!parsers) return tl::unexpected(parsers.error());
+  if (const Status put = scheduler_.Put(change.lane, std::move(change.config)); !put) return put;
+  const bool live = change.lane == scheduler_.live_name();
+  if (live) UseLivePolicy();
+  metrics_.PolicyChanged(name(), "reloaded");
+  Log(Level::kInfo, kModule, live ? "policy reloaded" : "shadow policy reloaded",
+      {{"pool", name()}, {"policy", change.lane}, {"file", change.path}});
+  return {};
+}
+
+Status ServingPool::Promote(std::string_view policy) {
+  if (const Status promoted = scheduler_.Promote(policy); !promoted) return promoted;
+  UseLivePolicy();
+  metrics_.PolicyChanged(name(), "promoted");
+  Log(Level::kInfo, kModule, "policy promoted", {{"pool", name()}, {"policy", policy}});
+  return {};
+}
+
+void ServingPool::LookAtEndpoints(std::string& last_problem) {
+  const bool watched =
+      !options_.endpoints_path.empty() || (config().discovery != nullptr && config().discovery->watch_file);
+  if (!watched) return;
+  const Status loaded = LoadEndpoints(/*first=*/false);
+  const std::string problem = loaded ? std::string() : loaded.error().message;
+  if (problem != last_problem && !problem.empty()) {
+    Log(Level::kError, kModule, "endpoint file refused, keeping the endpoints it had",
+        {{"pool", name()}, {"error", problem}});
+  }
+  last_problem = problem;
+}
+
+Task<> ServingPool::WatchFiles() {
+  const PolicyFiles::Handlers handlers{
+      .apply = [this](PolicyFiles::Change change) { return ApplyPolicy(std::move(change)); },
+      .objects =
+          [this](pool::InferenceObjects objects) {
+            objects_ = std::move(objects);
+            Log(Level::kInfo, kModule, "objectives and rewrites reloaded", {{"pool", name()}});
+          },
+      .refused =
+          [this](const std::string& path, const std::string& error) {
+            metrics_.PolicyChanged(name(), "refused");
+            Log(Level::kError, kModule, "changed file refused, everything stays as it was",
+                {{"pool", name()}, {"file", path}, {"error", error}});
+          }};
+  std::string endpoints_problem;
+  TimePoint save_at = loop_.Now() + kSaveInterval;
   for (;;) {
     co_await runtime::SleepFor(loop_, kFileInterval);
-    const Status loaded = LoadEndpoints(/*first=*/false);
-    const std::string problem = loaded ? std::string() : loaded.error().message;
-    if (problem != last_problem && !problem.empty()) {
-      Log(Level::kError, kModule, "endpoint file refused, keeping the endpoints it had",
-          {{"pool", name()}, {"error", problem}});
-    }
-    last_problem = problem;
+    LookAtEndpoints(endpoints_problem);
+    files_.Look(handlers);
+    if (loop_.Now() < save_at) continue;
+    save_at = loop_.Now() + kSaveInterval;
+    SaveState();
   }
 }
 
-Task<> ServingPool::Watch(Watched* endpoint) {
-  TimePoint next = loop_.Now();
-  for (;;) {
-    Status ok;
-    if (loop_.Now() >= endpoint->models_due) {
-      ok = co_await ScrapeModels(endpoint);
-      if (ok) endpoint->models_due = loop_.Now() + kModelsInterval;
-    }
-    if (ok) ok = co_await ScrapeMetrics(endpoint);
-    if (ok) {
-      NoteSuccess(*endpoint);
-    } else {
-      NoteFailure(*endpoint, ok.error());
-    }
-    const pool::EndpointHealth* health = set_.Health(endpoint->id);
-    next = std::max(next + options_.scrape_interval, loop_.Now());
-    if (!health->in_rotation()) next = std::max(next, health->next_probe());
-    co_await runtime::SleepFor(loop_, next - loop_.Now());
+const ServingPool::ModelUse& ServingPool::UseOf(std::string_view model) const {
+  if (uses_models_version_ != scraper_.models_version()) {
+    uses_.clear();
+    uses_models_version_ = scraper_.models_version();
   }
-}
-
-Task<Status> ServingPool::ScrapeMetrics(Watched* endpoint) {
-  if (config_.metrics.empty()) co_return Status{};
-  const schedule::MetricsBinding& binding = config_.metrics.front();
-  net::Address address = endpoint->address;
-  if (binding.source->port != 0) address.port = binding.source->port;
-  const auto response =
-      co_await client_.Fetch({.address = address, .target = binding.source->path}, kScrapeTimeout, kScrapeBytesMax);
-  if (!response) co_return tl::unexpected(response.error());
-  if (response->status != 200) {
-    metrics_.ScrapeFailed("metrics-data-source");
-    co_return Status{};  // it answers, so it lives; the numbers keep their age
+  if (const auto found = uses_.find(model); found != uses_.end()) return found->second;
+  if (uses_.size() >= kUsesMax) uses_.clear();  // names are the clients' to choose
+  ModelUse use;
+  for (const model::EndpointId id : set_.Ids()) {
+    const std::vector<ServedModel>* models = scraper_.ModelsOf(id);
+    if (models == nullptr) continue;
+    use.any_known = true;
+    const bool serves =
+        std::any_of(models->begin(), models->end(), [&](const ServedModel& m) { return m.id == model; });
+    use.served |= serves;
+    if (!serves) use.others.push_back(id);
   }
-  if (binding.extractor == nullptr) co_return Status{};
-  const pool::Dialect& dialect = dialects_.For(*set_.Find(endpoint->id));
-  const TimePoint now = loop_.Now();
-  set_.Update(endpoint->id, [&](model::EndpointState& state) { pool::Extract(response->body, dialect, now, state); });
-  co_return Status{};
+  return uses_.emplace(model, std::move(use)).first->second;
 }
 
-Task<Status> ServingPool::ScrapeModels(Watched* endpoint) {
-  const auto response =
-      co_await client_.Fetch({.address = endpoint->address, .target = "/v1/models"}, kScrapeTimeout, kScrapeBytesMax);
-  if (!response) co_return tl::unexpected(response.error());
-  const auto root =
-      response->status == 200 ? reader_.Parse(response->body) : Result<codec::JsonValue>(Fail(Code::kBadGateway, ""));
-  const auto data = root ? root->Find("data") : std::nullopt;
-  if (!data) {
-    metrics_.ScrapeFailed("models-data-source");
-    co_return Fail(Code::kBadGateway, endpoint->address.ToString() + " has no list of models at /v1/models (status " +
-                                          std::to_string(response->status) + ")");
-  }
-  std::vector<ServedModel> models;
-  data->ForEachElement([&](codec::JsonValue model) {
-    const auto id = model.Find("id");
-    if (id && id->String()) models.push_back({std::string(*id->String()), model.ToJson()});
-    return models.size() < kModelsMax;
-  });
-  endpoint->models = std::move(models);
-  endpoint->models_known = true;
-  co_return Status{};
-}
-
-void ServingPool::NoteFailure(Watched& endpoint, const Error& error) {
-  metrics_.ScrapeFailed("endpoint");
-  if (set_.ReportConnectFailure(endpoint.id, loop_.Now(), rng_)) {
-    Log(Level::kWarn, kModule, "endpoint left the rotation",
-        {{"pool", name()}, {"endpoint", endpoint.address.ToString()}, {"reason", error.message}});
-    client_.Forget(endpoint.address);
-    endpoint.models_due = TimePoint{};  // it may come back with others
-  }
-}
-
-void ServingPool::NoteSuccess(Watched& endpoint) {
-  if (set_.ReportSuccess(endpoint.id)) {
-    Log(Level::kInfo, kModule, "endpoint is back in the rotation",
-        {{"pool", name()}, {"endpoint", endpoint.address.ToString()}});
-  }
-}
-
-ServingPool::Watched* ServingPool::Find(model::EndpointId id) const {
-  for (const auto& watched : watched_) {
-    if (watched->id == id) return watched.get();
-  }
-  return nullptr;
-}
-
-void ServingPool::Failed(model::EndpointId id, const Error& error) {
-  if (Watched* endpoint = Find(id)) NoteFailure(*endpoint, error);
-}
-
-void ServingPool::Answered(model::EndpointId id) {
-  if (Watched* endpoint = Find(id)) NoteSuccess(*endpoint);
-}
-
-bool ServingPool::Serves(std::string_view model) const {
-  return std::any_of(watched_.begin(), watched_.end(), [&](const auto& watched) {
-    return std::any_of(watched->models.begin(), watched->models.end(),
-                       [&](const ServedModel& m) { return m.id == model; });
-  });
-}
+bool ServingPool::Serves(std::string_view model) const { return UseOf(model).served; }
 
 void ServingPool::ExcludeOthers(std::string_view model, std::vector<model::EndpointId>& excluded) const {
-  for (const auto& watched : watched_) {
-    if (!watched->models_known) continue;
-    const bool serves = std::any_of(watched->models.begin(), watched->models.end(),
-                                    [&](const ServedModel& m) { return m.id == model; });
-    if (!serves) excluded.push_back(watched->id);
-  }
+  const ModelUse& use = UseOf(model);
+  excluded.insert(excluded.end(), use.others.begin(), use.others.end());
 }
 
-bool ServingPool::AnyModelKnown() const {
-  return std::any_of(watched_.begin(), watched_.end(), [](const auto& watched) { return watched->models_known; });
-}
+bool ServingPool::AnyModelKnown() const { return UseOf("").any_known; }
 
-bool ServingPool::IsReady(const Watched& endpoint) const {
-  return endpoint.models_known && set_.Health(endpoint.id)->in_rotation();
+bool ServingPool::IsReady(model::EndpointId id) const {
+  return scraper_.ModelsOf(id) != nullptr && set_.Health(id)->in_rotation();
 }
 
 bool ServingPool::Ready() const {
-  return std::any_of(watched_.begin(), watched_.end(), [this](const auto& watched) { return IsReady(*watched); });
+  const auto ids = set_.Ids();
+  return std::any_of(ids.begin(), ids.end(), [this](model::EndpointId id) { return IsReady(id); });
 }
 
 bool ServingPool::AllReady() const {
-  return std::all_of(watched_.begin(), watched_.end(), [this](const auto& watched) { return IsReady(*watched); });
-}
-
-const std::vector<ServingPool::ServedModel>* ServingPool::ModelsOf(model::EndpointId id) const {
-  const Watched* endpoint = Find(id);
-  return endpoint == nullptr ? nullptr : &endpoint->models;
+  const auto ids = set_.Ids();
+  return std::all_of(ids.begin(), ids.end(), [this](model::EndpointId id) { return IsReady(id); });
 }
 
 std::map<std::string, std::string> ServingPool::Models() const {
   std::map<std::string, std::string> all;
-  for (const auto& watched : watched_) {
-    if (!set_.Health(watched->id)->in_rotation()) continue;
-    for (const ServedModel& model : watched->models) all.emplace(model.id, model.json);
+  for (const model::EndpointId id : set_.Ids()) {
+    const std::vector<ServedModel>* models = scraper_.ModelsOf(id);
+    if (models == nullptr || !set_.Health(id)->in_rotation()) continue;
+    for (const ServedModel& model : *models) all.emplace(model.id, model.json);
   }
   return all;
 }

@@ -1,9 +1,10 @@
 // ServingPool: one pool of endpoints and the policy that chooses among them: endpoints from a file (reloaded on change)
-// or given at start, metrics and model names scraped from each, health kept from scrapes and from what requests met.
+// or given at start. The Scraper asks them for metrics and models and keeps their health; the pool asks the Scraper.
 // Thread rule: the loop's thread. Ownership: borrows loop and client; its tasks end with it.
-// Cost: one request an endpoint a scrape interval; a snapshot of about 40 bytes an endpoint a change.
+// Cost: the scraper's; a snapshot of about 40 bytes an endpoint a change.
 #pragma once
 
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,14 +12,14 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/rng.h"
-#include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
+#include "gateway/policy_files.h"
+#include "gateway/scraper.h"
 #include "net/http_client.h"
-#include "pool/dialect.h"
+#include "parse/parser_table.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
-#include "schedule/decide.h"
+#include "schedule/scheduler.h"
 
 namespace sluice::gateway {
 
@@ -29,6 +30,12 @@ struct PoolOptions {
   std::vector<model::Endpoint> endpoints;  // given on the command line
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
+  std::string objects_path;                                  // InferenceObjectives and InferenceModelRewrites
+  std::vector<std::pair<std::string, std::string>> shadows;  // name and EndpointPickerConfig of each shadow policy
+  std::string decision_log_path;                             // empty: none is written
+  uint64_t decision_log_bytes_max = uint64_t{256} << 20;
+  std::string state_path;  // what the latency model learned, kept over a restart; empty: it is not kept
+  uint64_t seed = 0;       // of the policies' random numbers; 0: the system's
 };
 
 class ServingPool {
@@ -41,10 +48,20 @@ class ServingPool {
 
   // Begins scraping and watching.
   void Start();
+  // Makes a shadow policy the live one (schedule::Scheduler::Promote).
+  Status Promote(std::string_view policy);
+  // Writes what is kept over a restart.
+  void SaveState();
 
   const std::string& name() const { return options_.name; }
-  const schedule::LoadedConfig& config() const { return config_; }
-  schedule::PolicyState& state() { return state_; }
+  const schedule::LoadedConfig& config() const { return scheduler_.config(); }
+  schedule::Scheduler& scheduler() { return scheduler_; }
+  const pool::InferenceObjects& objects() const { return objects_; }
+  // Of an objective's name: what its InferenceObjective says; without one, the criticality names that came before
+  // objectives stand for priorities (critical 1, sheddable -1), anything else for 0.
+  int32_t PriorityOf(std::string_view objective) const;
+  // Of the configuration's request parsers.
+  const parse::ParserTable& parsers() const { return parsers_; }
   std::shared_ptr<const model::PoolView> View() { return set_.View(); }
 
   // Whether an endpoint serves `model`; endpoints that have not said yet are not counted.
@@ -57,48 +74,51 @@ class ServingPool {
   bool AllReady() const;  // every one
 
   // What a request met at the endpoint.
-  void Failed(model::EndpointId id, const Error& error);
-  void Answered(model::EndpointId id);
+  void Failed(model::EndpointId id, const Error& error) { scraper_.Failed(id, error); }
+  void Answered(model::EndpointId id) { scraper_.Answered(id); }
 
-  struct ServedModel {
-    std::string id;
-    std::string json;  // the endpoint's own entry of /v1/models
-  };
-  const std::vector<ServedModel>* ModelsOf(model::EndpointId id) const;
+  // Null while the endpoint has not told them.
+  const std::vector<ServedModel>* ModelsOf(model::EndpointId id) const { return scraper_.ModelsOf(id); }
   // The union over endpoints in rotation, by name.
   std::map<std::string, std::string> Models() const;
 
  private:
-  // An endpoint with the tasks that watch it; gone together.
-  struct Watched;
+  // Where a model is served; remembered until some endpoint's models change.
+  struct ModelUse {
+    bool any_known = false;
+    bool served = false;
+    std::vector<model::EndpointId> others;  // known not to serve it
+  };
 
   ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
-              schedule::LoadedConfig config, pool::DialectTable dialects);
+              PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
   Status Apply(std::vector<model::Endpoint> endpoints);
-  runtime::Task<> WatchFile();
-  runtime::Task<> Watch(Watched* endpoint);
-  runtime::Task<Status> ScrapeMetrics(Watched* endpoint);
-  runtime::Task<Status> ScrapeModels(Watched* endpoint);
-  void NoteFailure(Watched& endpoint, const Error& error);
-  void NoteSuccess(Watched& endpoint);
-  Watched* Find(model::EndpointId id) const;
-  bool IsReady(const Watched& endpoint) const;
+  runtime::Task<> WatchFiles();
+  void LookAtEndpoints(std::string& last_problem);
+  Status OpenDecisionLog();
+  void RestoreState();
+  // Carries out a new configuration of a policy.
+  Status ApplyPolicy(PolicyFiles::Change change);
+  void UseLivePolicy();
+  const ModelUse& UseOf(std::string_view model) const;
+  bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
-  net::HttpClient& client_;
-  GatewayMetrics& metrics_;
   PoolOptions options_;
-  schedule::LoadedConfig config_;
-  pool::DialectTable dialects_;
-  schedule::PolicyState state_;
+  GatewayMetrics& metrics_;
+  PolicyFiles files_;
+  parse::ParserTable parsers_;
+  SystemClock clock_;
+  schedule::Scheduler scheduler_;
+  pool::InferenceObjects objects_;
+  std::ofstream decision_log_;
   pool::EndpointSet set_;
-  Rng rng_;
+  Scraper scraper_;
+  mutable std::map<std::string, ModelUse, std::less<>> uses_;
+  mutable uint64_t uses_models_version_ = 0;
   std::string endpoints_path_;  // empty: none is watched
   std::string endpoints_text_;  // as last read
-  codec::JsonReader reader_;
-  std::vector<std::unique_ptr<Watched>> watched_;
-  bool started_ = false;
   runtime::TaskScope watcher_;  // last: its task refers to the rest
 };
 

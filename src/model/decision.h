@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -35,13 +36,15 @@ enum Verdict : int16_t {
   kNotInRotation = -2,    // health took it out
   kNotInSubset = -3,      // the caller's subset does not have it
   kExcludedEarlier = -4,  // this request tried it already
+  kScreenedOut = -16,     // and below: kScreenedOut - i is the i-th of the receipt's screeners
 };
 
 struct ReceiptCandidate {
   std::shared_ptr<const Endpoint> endpoint;
   int16_t verdict = kCandidate;
   uint32_t matched_blocks = 0;
-  float data_age_ms = std::numeric_limits<float>::infinity();  // infinity: never scraped
+  float predicted_ttft_ms = std::numeric_limits<float>::quiet_NaN();  // NaN: no producer predicts it
+  float data_age_ms = std::numeric_limits<float>::infinity();         // infinity: never scraped
   float total = 0;
 };
 
@@ -67,6 +70,7 @@ struct Observed {
   double ttft_ms = -1;  // below 0: not known
   double e2e_ms = -1;
   int64_t cached_tokens = -1;
+  std::vector<std::pair<std::string, int64_t>> attributes;  // what plugins reported
 };
 
 struct Receipt {
@@ -74,16 +78,22 @@ struct Receipt {
   std::string model;
   std::string target_model;
   int32_t priority = 0;
+  std::string fairness_id;
   bool streaming = false;
   double unix_seconds = 0;
   uint64_t decide_ns = 0;
   uint32_t prompt_tokens = 0;
   bool prompt_tokens_estimated = true;
-  uint32_t block_size = 0;               // tokens a matched block stands for; 0: no prefix producer ran
-  std::vector<ProfileReceipt> profiles;  // those that ran, in order
-  uint32_t primary = 0;                  // index into profiles
-  std::vector<std::string> notes;        // what was missing and is therefore not in the scores: worth a log line
-  std::optional<Error> error;            // why nothing was picked
+  uint32_t block_size = 0;  // tokens a matched block stands for; 0: no prefix producer ran
+  std::shared_ptr<const std::vector<std::string>> screeners;  // names; null: none
+  double saturation = -1;                                     // asked for sheddable requests only; below 0: not asked
+  std::vector<ProfileReceipt> profiles;                       // those that ran, in order
+  uint32_t primary = 0;                                       // index into profiles
+  double expected_ttft_ms = -1;                               // of the pick, by the latency model; below 0: not asked
+  double expected_plus_minus_ms = 0;                          // mean absolute error that the model expects of itself
+  std::vector<std::string> notes;   // what was missing and is therefore not in the scores: worth a log line
+  std::optional<Error> error;       // why nothing was picked
+  std::string_view dropped_reason;  // upstream's word for it, a constant; empty: none
   std::optional<Observed> observed;
 
   // Bytes this receipt holds by itself (not the shared endpoints).

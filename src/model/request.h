@@ -38,10 +38,10 @@ struct Request {
   std::vector<Prompt> prompts;  // several only for /v1/completions with a list
   uint64_t body_bytes = 0;
   bool streaming = false;
-  int32_t priority = 0;                      // below 0: sheddable
-  std::string objective;                     // name of the InferenceObjective; empty: none
-  std::string fairness_id = "default-flow";  // tenant
-  std::string session_id;                    // set by whoever knows the conversation; empty: not known
+  int32_t priority = 0;     // below 0: sheddable
+  std::string objective;    // name of the InferenceObjective; empty: none
+  std::string fairness_id;  // tenant; empty until schedule::ReadHeaders
+  std::string session_id;   // set by whoever knows the conversation; empty: not known
   std::string cache_salt;
   std::optional<uint32_t> output_tokens_max;                           // max_tokens and its relatives
   std::vector<std::pair<std::string_view, std::string_view>> headers;  // views into the request's head

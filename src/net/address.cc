@@ -34,6 +34,10 @@ std::string Address::ToString() const {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+bool Address::IsLoopback() const {
+  return host == "localhost" || host == "::1" || host.starts_with("127.") || host.starts_with("::ffff:127.");
+}
+
 Result<SocketAddress> ToSocketAddress(const Address& address) {
   SocketAddress out{};
   const std::string host = address.host == "localhost"                   ? "127.0.0.1"

@@ -18,6 +18,7 @@ struct Address {
 
   static Result<Address> Parse(std::string_view text);
   std::string ToString() const;  // "host:port", IPv6 in brackets
+  bool IsLoopback() const;       // 127.0.0.0/8, ::1 or "localhost"
   bool operator==(const Address&) const = default;
 };
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/base64.h"
 #include "codec/json/write.h"
 
 namespace sluice::openai {
@@ -51,19 +52,10 @@ void AppendPrompt(JsonWriter& writer, std::string& out, const PromptExtras& prom
 }
 
 std::string Base64Floats(const std::vector<float>& values) {
-  static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   static_assert(std::endian::native == std::endian::little, "the format is little-endian");
   std::string bytes(values.size() * sizeof(float), '\0');
   std::memcpy(bytes.data(), values.data(), bytes.size());
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    const size_t have = std::min<size_t>(3, bytes.size() - i);
-    for (size_t k = 0; k < 3; ++k) group = group << 8 | (k < have ? static_cast<unsigned char>(bytes[i + k]) : 0U);
-    for (size_t k = 0; k < 4; ++k) out += k <= have ? kAlphabet[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
+  return Base64Encode(bytes);
 }
 
 }  // namespace

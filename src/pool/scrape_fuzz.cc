@@ -1,10 +1,12 @@
-// Fuzz target: any bytes as a metrics page leave a sane state, and as an endpoint file give endpoints or an error.
+// Fuzz target: any bytes as a metrics page leave a sane state, and as an endpoint file or a file of inference objects give
+// what it says or an error.
 #include <cstddef>
 #include <cstdint>
 
 #include "base/check.h"
 #include "pool/dialect.h"
 #include "pool/endpoint_file.h"
+#include "pool/inference_objects.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sluice;
@@ -18,6 +20,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (const auto file = pool::ParseEndpointFile(text)) {
     for (const model::Endpoint& endpoint : file->endpoints) SLUICE_CHECK(endpoint.port > 0, "a port is a port");
+  }
+  if (const auto objects = pool::InferenceObjects::Parse(text, "file", "pool", nullptr)) {
+    Rng rng(1);
+    const auto rewritten = objects->Rewrite("m", rng);
+    SLUICE_CHECK(!rewritten || !rewritten->object.empty(), "who rewrites has a name");
   }
   return 0;
 }

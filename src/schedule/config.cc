@@ -27,9 +27,10 @@ class Loader {
     if (!problems_.ok()) return std::move(out_);  // references to plugins that failed would only add noise
     BuildProfiles();
     ChooseHandler();
+    ChooseSaturationDetector();
+    BindReferences();
     BindParsers();
     BindDataLayer();
-    CheckFlowControl();
     CreateProducers();
     OrderProducers();
     if (!problems_.ok()) return std::move(out_);
@@ -57,14 +58,18 @@ class Loader {
                      "plugin type '" + entry.type + "' is deprecated: use " + std::string(info->deprecated));
     }
     const Params params = Params::Read(info->params, entry.parameters, entry.path + ".parameters", problems_);
-    return Adopt(info->make(*info, entry.name, params, problems_));
+    Plugin* plugin = Adopt(info->make(*info, entry.name, params, problems_));
+    plugin->set_parameters(codec::yaml::CanonicalText(entry.parameters), params.Effective());
+    return plugin;
   }
 
   Plugin* Create(const PluginInfo& info, const std::string& reason) {
     const Params params = Params::Read(info.params, codec::yaml::Node{}, std::string(info.type), problems_);
     out_.created.push_back(std::string(info.type) + ": " + reason);
     used_.insert(std::string(info.type));
-    return Adopt(info.make(info, std::string(info.type), params, problems_));
+    Plugin* plugin = Adopt(info.make(info, std::string(info.type), params, problems_));
+    plugin->set_parameters(codec::yaml::CanonicalText({}), params.Effective());
+    return plugin;
   }
 
   Plugin* Adopt(std::unique_ptr<Plugin> plugin) {
@@ -100,8 +105,11 @@ class Loader {
         continue;
       }
       has_picker |= picker;
-      if (picker || dynamic_cast<const Filter*>(plugin.get()) != nullptr ||
-          dynamic_cast<const Scorer*>(plugin.get()) != nullptr) {
+      // Upstream would make a detector that is listed for flow control a filter of every request; here it is one only
+      // where a profile says so.
+      const bool detector = dynamic_cast<const SaturationDetector*>(plugin.get()) != nullptr;
+      const bool filter = dynamic_cast<const Filter*>(plugin.get()) != nullptr && !detector;
+      if (picker || filter || dynamic_cast<const Scorer*>(plugin.get()) != nullptr) {
         profile.plugins.push_back({plugin->name(), std::nullopt, profile.path, 0});
       }
     }
@@ -173,9 +181,9 @@ class Loader {
   }
 
   void ChooseHandler() {
-    const Plugin* handler = nullptr;
+    Plugin* handler = nullptr;
     for (const auto& plugin : policy_->plugins) {
-      if (dynamic_cast<const ProfileHandler*>(plugin.get()) == nullptr) continue;
+      if (dynamic_cast<ProfileHandler*>(plugin.get()) == nullptr) continue;
       if (handler != nullptr) {
         problems_.Error(0, "",
                         "multiple profile handlers found: '" + handler->name() + "' and '" + plugin->name() + "'");
@@ -194,10 +202,51 @@ class Loader {
     }
     used_.insert(handler->name());
     policy_->handler_plugin = handler;
-    policy_->handler = dynamic_cast<const ProfileHandler*>(handler);
+    auto* role = dynamic_cast<ProfileHandler*>(handler);
+    policy_->handler = role;
     std::vector<std::string> names;
     for (const Profile& profile : policy_->profiles) names.push_back(profile.name);
-    if (const Status fits = policy_->handler->CheckProfiles(names); !fits) problems_.Error(0, "", fits.error().message);
+    if (const Status fits = role->BindProfiles(names); !fits) problems_.Error(0, "", fits.error().message);
+  }
+
+  // Without one in the file: upstream's default, for the refusal of sheddable requests.
+  void ChooseSaturationDetector() {
+    Plugin* plugin = nullptr;
+    if (const auto& flow = out_.document.flow_control; flow && flow->saturation_detector) {
+      const PluginRef& ref = *flow->saturation_detector;
+      plugin = FindOrCreate(ref.plugin, ref.path + " names its type");
+      if (plugin == nullptr) {
+        problems_.Error(ref.line, ref.path,
+                        "saturation detector references undefined plugin '" + ref.plugin + "'" + Nearest(ref.plugin));
+        return;
+      }
+      if (dynamic_cast<const SaturationDetector*>(plugin) == nullptr) {
+        problems_.Error(ref.line, ref.path, "plugin '" + ref.plugin + "' is not a saturation detector");
+        return;
+      }
+    } else {
+      plugin = FindOrCreate("utilization-detector", "no saturation detector is configured");
+      if (plugin == nullptr) return;  // a registry without it
+    }
+    used_.insert(plugin->name());
+    policy_->saturation_plugin = plugin;
+    policy_->saturation_detector = dynamic_cast<const SaturationDetector*>(plugin);
+  }
+
+  void BindReferences() {
+    const PluginFinder find = [this](std::string_view name) {
+      Plugin* plugin = FindOrCreate(name, "another plugin refers to it");
+      if (plugin != nullptr) used_.insert(plugin->name());
+      return plugin;
+    };
+    for (size_t i = 0; i < policy_->plugins.size(); ++i) policy_->plugins[i]->BindReferences(find, problems_);
+  }
+
+  // The instance of that name; the name of a type creates one.
+  Plugin* FindOrCreate(std::string_view name, const std::string& reason) {
+    if (Plugin* plugin = Find(name)) return plugin;
+    const PluginInfo* info = registry_.Find(name);
+    return info != nullptr ? Create(*info, reason) : nullptr;
   }
 
   void BindParsers() {
@@ -205,16 +254,12 @@ class Loader {
       for (const std::string_view type : kDefaultParsers) out_.parsers.emplace_back(type);
     }
     for (const PluginRef& ref : out_.document.parsers) {
-      const Plugin* plugin = Find(ref.plugin);
+      const Plugin* plugin = FindOrCreate(ref.plugin, ref.path + " names its type");
       if (plugin == nullptr) {
-        if (const PluginInfo* info = registry_.Find(ref.plugin)) {
-          plugin = Create(*info, ref.path + " names its type");
-        } else {
-          problems_.Error(
-              ref.line, "",
-              "parser references undefined plugin '" + ref.plugin + "'" + DidYouMean(ref.plugin, registry_.Types()));
-          continue;
-        }
+        problems_.Error(
+            ref.line, "",
+            "parser references undefined plugin '" + ref.plugin + "'" + DidYouMean(ref.plugin, registry_.Types()));
+        continue;
       }
       if (dynamic_cast<const RequestParser*>(plugin) == nullptr) {
         problems_.Error(ref.line, ref.path,
@@ -276,18 +321,14 @@ class Loader {
     if (layer.discovery) out_.discovery = DataPlugin<FileDiscovery>(*layer.discovery, "discovery");
   }
 
-  void CheckFlowControl() {
-    if (!out_.document.flow_control || !out_.document.flow_control->saturation_detector) return;
-    const PluginRef& ref = *out_.document.flow_control->saturation_detector;
-    if (Find(ref.plugin) == nullptr) {
-      problems_.Error(ref.line, ref.path,
-                      "saturation detector references undefined plugin '" + ref.plugin + "'" + Nearest(ref.plugin));
-    }
-  }
-
   // Plugins whose needs count: those with a part in decisions. An unused scorer does not bring its producer along.
+  // Upstream runs these roles for every instance of the file, whether a profile names it or not.
   bool TakesPart(const Plugin& plugin) const {
-    return used_.contains(plugin.name()) || dynamic_cast<const Producer*>(&plugin) != nullptr;
+    return used_.contains(plugin.name()) || dynamic_cast<const Producer*>(&plugin) != nullptr || ActsAlone(plugin);
+  }
+  static bool ActsAlone(const Plugin& plugin) {
+    return dynamic_cast<const Hooks*>(&plugin) != nullptr || dynamic_cast<const Admitter*>(&plugin) != nullptr ||
+           dynamic_cast<const Screener*>(&plugin) != nullptr || dynamic_cast<const HeaderReader*>(&plugin) != nullptr;
   }
 
   void CreateProducers() {
@@ -366,6 +407,7 @@ class Loader {
       std::vector<int> slots;
       for (const Need& need : plugin->Needs()) slots.push_back(SlotOf(ProducerOf(need)));
       plugin->Bind(slots);
+      BindRoles(*plugin);
       if (const auto* hooks = dynamic_cast<const Hooks*>(plugin.get()); hooks != nullptr && TakesPart(*plugin)) {
         policy_->hooks.emplace_back(hooks, plugin.get());
       }
@@ -375,6 +417,20 @@ class Loader {
       if (kind == DataKind::kTokenizedPrompt && policy_->tokens_slot == Board::kNoSlot)
         policy_->tokens_slot = bound.slot;
       if (kind == DataKind::kPrefixMatch && policy_->prefix_slot == Board::kNoSlot) policy_->prefix_slot = bound.slot;
+      if (kind == DataKind::kLatencyPrediction && policy_->latency_slot == Board::kNoSlot)
+        policy_->latency_slot = bound.slot;
+    }
+  }
+
+  void BindRoles(const Plugin& plugin) {
+    if (const auto* reader = dynamic_cast<const HeaderReader*>(&plugin)) policy_->header_readers.push_back(reader);
+    if (const auto* admitter = dynamic_cast<const Admitter*>(&plugin)) policy_->admitters.push_back(admitter);
+    if (const auto* screener = dynamic_cast<const Screener*>(&plugin)) {
+      policy_->screeners.push_back(screener);
+      auto names = std::make_shared<std::vector<std::string>>();
+      if (policy_->screener_names != nullptr) *names = *policy_->screener_names;
+      names->push_back(plugin.name());
+      policy_->screener_names = std::move(names);
     }
   }
 
@@ -387,7 +443,9 @@ class Loader {
     for (const PluginEntry& entry : out_.document.plugins) {
       const Plugin* plugin = Find(entry.name);
       if (used_.contains(entry.name) || read.contains(plugin)) continue;
-      if (dynamic_cast<const Producer*>(plugin) != nullptr) {
+      const bool producer = dynamic_cast<const Producer*>(plugin) != nullptr;
+      if (!producer && ActsAlone(*plugin)) continue;
+      if (producer) {
         problems_.Warn(entry.line, entry.path, "nothing reads what plugin '" + entry.name + "' produces");
       } else {
         problems_.Warn(entry.line, entry.path, "plugin '" + entry.name + "' is not used by any profile or section");
@@ -403,44 +461,16 @@ class Loader {
   std::set<std::string> used_;  // instance names that a profile, a section or a default refers to
 };
 
-std::string WeightText(float weight) {
-  char buffer[32];
-  const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, weight);
-  return std::string(buffer, end);
-}
-
 }  // namespace
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options) {
   Problems problems;
   LoadedConfig config = Loader(registry, options, problems).Load(text);
   if (const Status status = problems.ToStatus("EndpointPickerConfig"); !status) return tl::unexpected(status.error());
+  config.text = text;
+  config.options = options;
   for (const auto& warning : problems.warnings()) config.warnings.push_back(warning.Text());
   return config;
-}
-
-std::string DescribePolicy(const LoadedConfig& config) {
-  const Policy& policy = *config.policy;
-  std::string out = "profile handler: " + policy.handler_plugin->name() + "\n";
-  if (!policy.producers.empty()) out += "producers, in order:\n";
-  for (const BoundProducer& bound : policy.producers) {
-    out += "  " + bound.plugin->name() + " (" + std::string(Name(bound.producer->Provides())) + ")\n";
-  }
-  for (const Profile& profile : policy.profiles) {
-    out += "profile " + profile.name + ":\n";
-    for (const std::string& filter : profile.columns->filters) out += "  filter " + filter + "\n";
-    for (const auto& scorer : profile.columns->scorers) {
-      out += "  scorer " + scorer.name + ", weight " + WeightText(scorer.weight) + "\n";
-    }
-    out += "  picker " + profile.columns->picker + "\n";
-  }
-  for (const MetricsBinding& binding : config.metrics) {
-    out += "metrics: " + binding.source->name() + " (" + binding.source->scheme + ", " + binding.source->path + ")" +
-           (binding.extractor != nullptr ? " read by " + binding.extractor->name() : "") + "\n";
-  }
-  if (config.discovery != nullptr) out += "endpoints: file " + config.discovery->path + "\n";
-  for (const std::string& created : config.created) out += "created " + created + "\n";
-  return out;
 }
 
 }  // namespace sluice::schedule

@@ -17,6 +17,8 @@
 
 namespace sluice::schedule {
 
+inline constexpr size_t kConfigBytesMax = size_t{1} << 20;  // of a file
+
 struct LoadOptions {
   bool allow_experimental_plugins = false;
 };
@@ -27,6 +29,8 @@ struct MetricsBinding {
 };
 
 struct LoadedConfig {
+  std::string text;  // as it was given
+  LoadOptions options;
   std::shared_ptr<const Policy> policy;
   EndpointPickerConfig document;
   std::vector<MetricsBinding> metrics;       // what to scrape and how to read it
@@ -37,9 +41,5 @@ struct LoadedConfig {
 };
 
 Result<LoadedConfig> LoadConfig(std::string_view text, const Registry& registry, const LoadOptions& options = {});
-
-// What runs, as text for people: handler, producers in order, each profile with filters, weights and picker, and what
-// was created automatically.
-std::string DescribePolicy(const LoadedConfig& config);
 
 }  // namespace sluice::schedule

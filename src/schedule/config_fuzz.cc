@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     SLUICE_CHECK(!config.error().message.empty(), "an error says what is wrong");
     return 0;
   }
-  DescribePolicy(*config);
+  PolicyText(*config);
   PolicyState state(config->policy, {.prefix_entries_max = 1000});
   const auto pool = testing::MakePool({{"a", 1, 2, 0.5f}, {"b", 0, 1, 0.9f, {{"role", "x"}}}});
   const sluice::ManualClock clock;

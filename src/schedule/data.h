@@ -6,12 +6,22 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/request.h"
+
 namespace sluice::schedule {
 
-enum class DataKind : uint8_t { kTokenizedPrompt, kPrefixMatch, kInflightLoad };
+enum class DataKind : uint8_t {
+  kTokenizedPrompt,
+  kPrefixMatch,
+  kInflightLoad,
+  kLatencyPrediction,
+  kEncoderMatch,
+  kSessionId
+};
 std::string_view Name(DataKind kind);
 
 struct Data {
@@ -26,6 +36,15 @@ struct TokenizedPrompt final : Data {
   std::vector<uint32_t> prompt_end;  // index behind each prompt's last token
   bool estimated = true;
 
+  // An image, video or sound: the tokens [begin, begin + length) stand for it.
+  struct Media {
+    uint64_t hash = 0;  // of its content
+    uint32_t begin = 0;
+    uint32_t length = 0;
+    model::Media::Kind kind = model::Media::Kind::kImage;
+  };
+  std::vector<Media> media;
+
   size_t size() const { return tokens.size(); }
   std::span<const uint32_t> Prompt(size_t i) const {
     const uint32_t begin = i == 0 ? 0 : prompt_end[i - 1];
@@ -36,9 +55,14 @@ struct TokenizedPrompt final : Data {
 // How much of the prompt each endpoint is thought to hold. Columns are by row of the PoolView.
 struct PrefixMatch final : Data {
   static constexpr DataKind kKind = DataKind::kPrefixMatch;
-  std::vector<float> match_blocks;
+  std::vector<float> match_blocks;  // weighted by tier where the producer knows tiers
+  std::vector<float> cpu_blocks;    // of the unweighted ones, those held below the first tier; empty: tiers not known
+  std::vector<float> unweighted;    // empty: equal to match_blocks
   uint32_t total_blocks = 0;
   uint32_t block_size = 0;  // tokens
+
+  // Blocks that the endpoint holds, on whichever tier.
+  float CachedBlocks(size_t row) const { return unweighted.empty() ? match_blocks[row] : unweighted[row]; }
 };
 
 // Requests that were sent and are not answered, by row.
@@ -46,6 +70,27 @@ struct InflightLoad final : Data {
   static constexpr DataKind kKind = DataKind::kInflightLoad;
   std::vector<float> requests;
   std::vector<float> tokens;
+};
+
+// What the latency model expects of each endpoint, by row; NaN: no prediction. A headroom is the limit that the request
+// asked for minus the prediction: negative is too slow.
+struct LatencyPrediction final : Data {
+  static constexpr DataKind kKind = DataKind::kLatencyPrediction;
+  std::vector<float> ttft_ms, tpot_ms;
+  std::vector<float> ttft_headroom_ms, tpot_headroom_ms;
+  std::vector<float> dispatched;  // requests of ours that run on the endpoint
+};
+
+// Of the request's images, videos and sounds, those whose encoding each endpoint is thought to hold, by row.
+struct EncoderMatch final : Data {
+  static constexpr DataKind kKind = DataKind::kEncoderMatch;
+  std::vector<float> matched;
+  uint32_t total = 0;
+};
+
+struct SessionId final : Data {
+  static constexpr DataKind kKind = DataKind::kSessionId;
+  std::string value;  // empty: the request has none
 };
 
 // One slot a producer.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace sluice::schedule {
 
@@ -22,18 +23,21 @@ class DecisionRun {
       : policy_(*state.policy_),
         state_(state),
         pool_(pool),
-        rng_(rng),
         decision_(decision),
         receipt_(decision.receipt),
-        in_{request, pool, state.board_, state.states_, now} {}
+        in_{request, pool, state.board_, state.states_, now, rng} {}
 
   void Run() {
     Begin();
     GatherCandidates();
     if (state_.base_.empty()) return FailNoCandidates();
+    if (!policy_.screeners.empty()) Screen();
+    if (state_.base_.empty()) return FailNoCandidates();
     Produce();
+    if (!Admit()) return FailRefused();
     RunProfiles();
     Conclude();
+    if (decision_.ok()) CheckCondition();
   }
 
  private:
@@ -41,7 +45,10 @@ class DecisionRun {
   void GatherCandidates();
   int16_t VerdictOf(uint32_t row) const;
   void FailNoCandidates();
+  void FailRefused();
+  void Screen();
   void Produce();
+  bool Admit();
   void RunProfiles();
   ProfileOutcome RunProfile(const Profile& profile, size_t ran);
   void RunFilters(const Profile& profile);
@@ -49,16 +56,20 @@ class DecisionRun {
   void FillReceipt(const Profile& profile, ProfileReceipt& out);
   void AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers, size_t position) const;
   void Conclude();
-  void Fail(Code code, std::string message) { decision_.error = Error{code, std::move(message), {}}; }
+  void CheckCondition();
+  void Fail(Code code, std::string message, std::string_view dropped_reason = {}) {
+    decision_.error = Error{code, std::move(message), {}};
+    receipt_.dropped_reason = dropped_reason;
+  }
 
   const Policy& policy_;
   PolicyState& state_;
   const PoolView& pool_;
-  Rng& rng_;
   Decision& decision_;
   model::Receipt& receipt_;
   DecisionInput in_;
   const PrefixMatch* match_ = nullptr;
+  const LatencyPrediction* latency_ = nullptr;
   size_t profiles_used_ = 0;  // of decision_.profiles, which keeps its memory
   size_t receipts_used_ = 0;
   std::string empty_profiles_;
@@ -72,11 +83,15 @@ void DecisionRun::Begin() {
   receipt_.model = in_.request.model;
   receipt_.target_model = in_.request.target_model;
   receipt_.priority = in_.request.priority;
+  receipt_.fairness_id = in_.request.fairness_id;
   receipt_.streaming = in_.request.streaming;
   receipt_.primary = 0;
   receipt_.block_size = 0;
   receipt_.notes.clear();
   receipt_.error.reset();
+  receipt_.dropped_reason = {};
+  receipt_.screeners = policy_.screener_names;
+  receipt_.saturation = -1;
   receipt_.observed.reset();
   state_.board_.Clear();
   if (state_.members_version_ != pool_.members_version) {
@@ -114,22 +129,65 @@ void DecisionRun::GatherCandidates() {
   }
 }
 
+void DecisionRun::Screen() {
+  // Each sees all candidates; what any of them drops is out.
+  std::vector<uint8_t>& kept = state_.keep_;
+  kept.assign(state_.base_.size(), 1);
+  for (size_t i = 0; i < policy_.screeners.size(); ++i) {
+    state_.screened_.assign(state_.base_.size(), 1);
+    policy_.screeners[i]->Screen(in_, state_.base_, state_.screened_);
+    for (size_t c = 0; c < kept.size(); ++c) {
+      if (state_.screened_[c] != 0 || kept[c] == 0) continue;
+      kept[c] = 0;
+      state_.base_verdicts_[state_.base_.row(c)] = static_cast<int16_t>(model::kScreenedOut - static_cast<int>(i));
+    }
+  }
+  state_.base_.Compact(kept, [](uint32_t) {});
+}
+
 void DecisionRun::FailNoCandidates() {
-  size_t down = 0, outside = 0, tried = 0;
+  size_t down = 0, outside = 0, tried = 0, screened = 0;
   for (const int16_t verdict : state_.base_verdicts_) {
     down += verdict == model::kNotInRotation;
     outside += verdict == model::kNotInSubset;
     tried += verdict == model::kExcludedEarlier;
+    screened += verdict <= model::kScreenedOut;
   }
-  std::string message = "no endpoint can take the request: the pool has " + std::to_string(pool_.size());
+  std::string message =
+      screened > 0 ? "screeners eliminated all endpoint candidates" : "no endpoint can take the request";
+  message += ": the pool has " + std::to_string(pool_.size());
   if (down > 0) message += ", " + std::to_string(down) + " out of rotation";
   if (outside > 0) message += ", " + std::to_string(outside) + " outside the requested subset";
   if (tried > 0) message += ", " + std::to_string(tried) + " tried already";
-  Fail(Code::kUnavailable, std::move(message));
+  if (screened > 0) message += ", " + std::to_string(screened) + " screened out";
+  Fail(Code::kUnavailable, std::move(message), "rejected-no-endpoints");
+  receipt_.prompt_tokens = 0;
+  FailRefused();
+}
+
+// Ends a decision before any profile ran.
+void DecisionRun::FailRefused() {
   decision_.profiles.clear();
   receipt_.profiles.clear();
-  receipt_.prompt_tokens = 0;
   receipt_.error = decision_.error;
+}
+
+// Without flow control only sheddable requests are refused for load; admitters have their own rules.
+bool DecisionRun::Admit() {
+  if (in_.request.priority < 0 && policy_.saturation_detector != nullptr) {
+    receipt_.saturation = policy_.saturation_detector->Saturation(in_, state_.base_);
+    if (receipt_.saturation >= 1) {
+      Fail(Code::kResourceExhausted, "system saturated, sheddable request dropped", "rejected-saturated");
+      return false;
+    }
+  }
+  for (const Admitter* admitter : policy_.admitters) {
+    if (const Status admitted = admitter->Admit(in_, state_.base_); !admitted) {
+      Fail(Code::kResourceExhausted, "request cannot be admitted: " + admitted.error().message, "rejected-saturated");
+      return false;
+    }
+  }
+  return true;
 }
 
 void DecisionRun::Produce() {
@@ -143,6 +201,7 @@ void DecisionRun::Produce() {
     data.present = true;
   }
   match_ = state_.board_.Get<PrefixMatch>(policy_.prefix_slot);
+  latency_ = state_.board_.Get<LatencyPrediction>(policy_.latency_slot);
   const auto* tokens = state_.board_.Get<TokenizedPrompt>(policy_.tokens_slot);
   if (match_ != nullptr) receipt_.block_size = match_->block_size;
   receipt_.prompt_tokens_estimated = tokens == nullptr || tokens->estimated;
@@ -160,17 +219,27 @@ void DecisionRun::Produce() {
 }
 
 void DecisionRun::RunProfiles() {
-  auto& outcomes = state_.outcomes_;
-  outcomes.assign(policy_.profiles.size(), ProfileOutcome::kNotRun);
+  ProfileResults& results = state_.results_;
+  results.decision_ = &decision_;
+  results.outcomes_.assign(policy_.profiles.size(), ProfileOutcome::kNotRun);
+  results.position_.assign(policy_.profiles.size(), 0);
   for (size_t ran = 0; ran < policy_.profiles.size();) {
     state_.next_.clear();
-    policy_.handler->Next(in_, outcomes, state_.next_);
+    policy_.handler->Next(in_, results, state_.next_);
     if (state_.next_.empty()) break;
-    for (const uint32_t index : state_.next_) {
-      if (outcomes[index] != ProfileOutcome::kNotRun) continue;
-      outcomes[index] = RunProfile(policy_.profiles[index], ran);
-      if (outcomes[index] == ProfileOutcome::kEmpty) {
-        empty_profiles_ += (empty_profiles_.empty() ? "'" : ", '") + policy_.profiles[index].name + "'";
+    for (const ProfileRun& run : state_.next_) {
+      if (results.outcomes_[run.profile] != ProfileOutcome::kNotRun) continue;
+      model::Target peer;  // a copy: running a profile may move the picks
+      in_.peer = nullptr;
+      if (run.peer != ProfileRun::kNoPeer && results.PickOf(run.peer) != nullptr) {
+        peer = *results.PickOf(run.peer);
+        in_.peer = &peer;
+      }
+      results.position_[run.profile] = static_cast<uint32_t>(profiles_used_);
+      results.outcomes_[run.profile] = RunProfile(policy_.profiles[run.profile], ran);
+      in_.peer = nullptr;
+      if (results.outcomes_[run.profile] == ProfileOutcome::kEmpty) {
+        empty_profiles_ += (empty_profiles_.empty() ? "'" : ", '") + policy_.profiles[run.profile].name + "'";
       }
       ++ran;
     }
@@ -189,7 +258,7 @@ ProfileOutcome DecisionRun::RunProfile(const Profile& profile, size_t ran) {
   RunFilters(profile);
   if (!state_.left_.empty()) {
     RunScorers(profile);
-    profile.picker->Pick(state_.totals_, rng_, state_.picked_, state_.pick_scratch_);
+    profile.picker->Pick(in_, state_.left_, state_.totals_, state_.picked_, state_.pick_scratch_);
   }
   FillReceipt(profile, receipt);
   if (state_.picked_.empty()) return ProfileOutcome::kEmpty;
@@ -236,6 +305,7 @@ void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdic
   candidate.endpoint = pool_.members->endpoints[row];
   candidate.verdict = verdict;
   if (match_ != nullptr) candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
+  if (latency_ != nullptr) candidate.predicted_ttft_ms = latency_->ttft_ms[row];
   if (pool_.scraped_at[row] != model::EndpointState::kNever) {
     candidate.data_age_ms = static_cast<float>(Seconds(in_.now - pool_.scraped_at[row]) * 1e3);
   }
@@ -249,7 +319,7 @@ void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdic
 }
 
 void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
-  const size_t limit = state_.limits_.receipt_candidates_max;
+  const size_t limit = state_.options_.receipt_candidates_max;
   const size_t n = state_.left_.size(), scorers = profile.scorers.size();
   const std::vector<float>& totals = state_.totals_;
   out.columns = profile.columns;
@@ -285,14 +355,23 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
 }
 
 void DecisionRun::Conclude() {
-  const auto primary = policy_.handler->Primary(in_, state_.outcomes_);
-  if (!primary || state_.outcomes_[*primary] != ProfileOutcome::kPicked) {
-    if (!empty_profiles_.empty()) {
-      Fail(Code::kResourceExhausted, "rejected-saturated: no endpoint is left after the filters of profile " +
-                                         empty_profiles_ + "; the receipt says which filter dropped which");
+  const auto primary = policy_.handler->Primary(in_, state_.results_);
+  if (!primary || state_.results_.OutcomeOf(*primary) != ProfileOutcome::kPicked) {
+    if (!primary) {
+      const bool full = primary.error().code == Code::kResourceExhausted;
+      std::string message = primary.error().message;
+      if (!empty_profiles_.empty()) {
+        message += "; none is left after the filters of profile " + empty_profiles_ +
+                   "; the receipt says which filter dropped which";
+      }
+      Fail(primary.error().code, std::move(message), full ? "rejected-saturated" : "");
+    } else if (!empty_profiles_.empty()) {
+      Fail(Code::kResourceExhausted,
+           "no endpoints available for the given request: none is left after the filters of profile " +
+               empty_profiles_ + "; the receipt says which filter dropped which",
+           "rejected-saturated");
     } else {
-      decision_.error = primary ? Error{Code::kInternal, "the profile handler chose a profile that did not run", {}}
-                                : primary.error();
+      Fail(Code::kInternal, "the profile handler chose a profile that did not run");
     }
     receipt_.error = decision_.error;
     return;
@@ -304,6 +383,30 @@ void DecisionRun::Conclude() {
   for (uint32_t i = 0; i < receipt_.profiles.size(); ++i) {
     if (receipt_.profiles[i].columns->profile == name) receipt_.primary = i;
   }
+}
+
+// `prefer: if-available` (RFC 7240 syntax, parameters ignored): answer only from an endpoint that holds some of the
+// prompt, so that a caller who would rather compute it elsewhere can.
+void DecisionRun::CheckCondition() {
+  const std::string_view prefer = in_.request.Header("prefer");
+  if (prefer.empty()) return;
+  bool wanted = false;
+  for (size_t at = 0; at < prefer.size() && !wanted;) {
+    const size_t comma = std::min(prefer.find(',', at), prefer.size());
+    std::string_view token = prefer.substr(at, comma - at);
+    token = TrimSpace(token.substr(0, token.find(';')));
+    wanted = EqualsIgnoreCase(token, "if-available");
+    at = comma + 1;
+  }
+  if (!wanted) return;
+  if (match_ != nullptr && match_->match_blocks[decision_.pick().row] > 0) return;
+  Fail(Code::kPreconditionFailed, "no decode worker has the requested KV cache");
+  receipt_.error = decision_.error;
+}
+
+void ReadHeaders(const Policy& policy, Request& request) {
+  for (const HeaderReader* reader : policy.header_readers) reader->ReadHeaders(request);
+  if (request.fairness_id.empty()) request.fairness_id = "default-flow";
 }
 
 void Decide(const Request& request, const PoolView& pool, PolicyState& state, const Clock& clock, Rng& rng,
@@ -326,7 +429,9 @@ Ticket OnDispatch(const Request& request, const PoolView& pool, PolicyState& sta
   SLUICE_CHECK(decision.ok(), "only a pick can be dispatched");
   Ticket ticket;
   ticket.request_id = request.id;
-  const DecisionInput in{request, pool, state.board_, state.states_, clock.Now()};
+  ticket.dispatched_at = clock.Now();
+  Rng no_choices(0);  // nothing is chosen any more
+  const DecisionInput in{request, pool, state.board_, state.states_, ticket.dispatched_at, no_choices};
   for (const auto& [hooks, plugin] : state.policy_->hooks) hooks->OnDispatch(in, decision, ticket);
   ++state.open_tickets_;
   return ticket;
@@ -338,13 +443,21 @@ void OnFirstChunk(PolicyState& state, Ticket& ticket) {
   }
 }
 
-void OnResponseEnd(PolicyState& state, Ticket&& ticket, const ResponseEnd& end) {
-  const Ticket ended = std::move(ticket);
+void OnResponseHead(PolicyState& state, const Ticket& ticket, const ResponseHead& head, HeaderList& headers) {
   for (const auto& [hooks, plugin] : state.policy_->hooks) {
-    hooks->OnEnd(ended, end, state.states_[plugin->index()].get());
+    hooks->OnResponseHead(ticket, head, state.states_[plugin->index()].get(), headers);
+  }
+}
+
+ReportedAttributes OnResponseEnd(PolicyState& state, Ticket&& ticket, const ResponseEnd& end) {
+  const Ticket ended = std::move(ticket);
+  ReportedAttributes attributes;
+  for (const auto& [hooks, plugin] : state.policy_->hooks) {
+    hooks->OnEnd(ended, end, state.states_[plugin->index()].get(), attributes);
   }
   SLUICE_CHECK(state.open_tickets_ > 0, "a ticket ends once");
   --state.open_tickets_;
+  return attributes;
 }
 
 }  // namespace sluice::schedule

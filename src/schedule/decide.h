@@ -23,7 +23,13 @@
 
 namespace sluice::schedule {
 
-// Errors in the decision: kUnavailable when there is no candidate at all, kResourceExhausted when filters dropped all.
+// Completes the request from its headers, as the policy's plugins say, before it is decided on; afterwards it has a
+// fairness id.
+void ReadHeaders(const Policy& policy, model::Request& request);
+
+// Errors in the decision: kUnavailable when there is no candidate at all or screeners dropped all; kResourceExhausted
+// when filters dropped all, an admitter refused, or a sheddable request met a saturated pool; kPreconditionFailed when
+// the request wants a cached prefix (`prefer: if-available`) and the pick has none.
 void Decide(const model::Request& request, const model::PoolView& pool, PolicyState& state, const Clock& clock,
             Rng& rng, model::Decision& decision);
 
@@ -33,9 +39,11 @@ model::Decision Decide(const model::Request& request, const model::PoolView& poo
 // Tells every plugin that the decision is carried out. `decision` must be the state's latest.
 [[nodiscard]] Ticket OnDispatch(const model::Request& request, const model::PoolView& pool, PolicyState& state,
                                 const model::Decision& decision, const Clock& clock);
+// The answer's head came: what plugins set on it is appended to `headers`. At most once a ticket.
+void OnResponseHead(PolicyState& state, const Ticket& ticket, const ResponseHead& head, HeaderList& headers);
 // The first body bytes of the answer came. At most once a ticket.
 void OnFirstChunk(PolicyState& state, Ticket& ticket);
-// The answer ended, or there will be none.
-void OnResponseEnd(PolicyState& state, Ticket&& ticket, const ResponseEnd& end);
+// The answer ended, or there will be none. Returns what plugins report about it.
+ReportedAttributes OnResponseEnd(PolicyState& state, Ticket&& ticket, const ResponseEnd& end);
 
 }  // namespace sluice::schedule

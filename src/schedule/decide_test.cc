@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "schedule/receipt_text.h"
 #include "schedule/testing.h"
 
 namespace sluice::schedule {
@@ -120,7 +121,7 @@ TEST(Decide, FiltersThatDropAllAre429) {
   const auto& decision = harness.Decide(TextRequest("r", "x"), MakePool({{"a"}, {"b"}}));
   ASSERT_FALSE(decision.ok());
   EXPECT_EQ(Info(decision.error->code).http_status, 429);
-  EXPECT_THAT(decision.error->message, HasSubstr("rejected-saturated"));
+  EXPECT_THAT(decision.error->message, HasSubstr("no endpoints available for the given request"));
   EXPECT_EQ(decision.receipt.profiles[0].candidates[0].verdict, 0);  // by the first filter
   // The same decision object is good for the next request.
   EXPECT_TRUE(harness.Decide(TextRequest("r", "x"), MakePool({{"a", 0, 0, 0, {{"role", "yes"}}}}, 2)).ok());
@@ -179,36 +180,76 @@ class Wild final : public Plugin, public Scorer {
 class Nobody final : public Plugin, public Picker {
  public:
   using Plugin::Plugin;
-  void Pick(std::span<const float>, Rng&, std::vector<uint32_t>&, std::vector<double>&) const override {}
+  void Pick(const DecisionInput&, const Candidates&, std::span<const float>, std::vector<uint32_t>&,
+            std::vector<double>&) const override {}
 };
 class Two final : public Plugin, public ProfileHandler {
  public:
   using Plugin::Plugin;
-  Status CheckProfiles(std::span<const std::string>) const override { return {}; }
-  void Next(const DecisionInput&, std::span<const ProfileOutcome> outcomes,
-            std::vector<uint32_t>& next) const override {
-    if (outcomes[1] == ProfileOutcome::kNotRun) {
-      next.push_back(1);
-    } else if (outcomes[0] == ProfileOutcome::kNotRun) {
-      next.push_back(0);
+  Status BindProfiles(std::span<const std::string>) override { return {}; }
+  void Next(const DecisionInput&, const ProfileResults& results, std::vector<ProfileRun>& next) const override {
+    if (results.OutcomeOf(1) == ProfileOutcome::kNotRun) {
+      next.push_back({1});
+    } else if (results.OutcomeOf(0) == ProfileOutcome::kNotRun) {
+      next.push_back({0, /*peer=*/1});
     }
   }
-  Result<uint32_t> Primary(const DecisionInput&, std::span<const ProfileOutcome>) const override { return uint32_t{0}; }
+  Result<uint32_t> Primary(const DecisionInput&, const ProfileResults&) const override { return uint32_t{0}; }
+};
+// Keeps who is not the peer.
+class NotThePeer final : public Plugin, public Filter {
+ public:
+  using Plugin::Plugin;
+  void Keep(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const override {
+    for (size_t i = 0; i < keep.size(); ++i) keep[i] = in.peer == nullptr || in.peer->row != candidates.row(i);
+  }
+};
+// Screens out the endpoint that the header names; refuses whom the other header says; reads a tenant.
+class Doorman final : public Plugin, public Screener, public Admitter, public HeaderReader, public SaturationDetector {
+ public:
+  using Plugin::Plugin;
+  void Screen(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const override {
+    for (size_t i = 0; i < keep.size(); ++i) {
+      const std::string_view out = in.request.Header("x-out");
+      keep[i] = out != "*" && in.pool.endpoint(candidates.row(i)).name != out;
+    }
+  }
+  Status Admit(const DecisionInput& in, const Candidates&) const override {
+    if (in.request.Header("x-refuse").empty()) return {};
+    return Fail(Code::kInvalidArgument, "not today");
+  }
+  void ReadHeaders(model::Request& request) const override {
+    if (request.fairness_id.empty()) request.fairness_id = request.Header("x-tenant");
+  }
+  double Saturation(const DecisionInput& in, const Candidates& candidates) const override {
+    return candidates.waiting()[0] + 0 * in.request.priority;
+  }
 };
 constexpr PluginInfo kBroken{.type = "broken-producer", .make = MakePlain<Broken>};
 constexpr PluginInfo kWild{.type = "wild-scorer", .make = MakePlain<Wild>};
 constexpr PluginInfo kNobody{.type = "nobody-picker", .make = MakePlain<Nobody>};
 constexpr PluginInfo kTwo{.type = "two-handler", .make = MakePlain<Two>};
+constexpr PluginInfo kNotThePeer{.type = "not-the-peer", .make = MakePlain<NotThePeer>};
+constexpr PluginInfo kDoorman{.type = "doorman", .make = MakePlain<Doorman>};
 
-model::Decision DecideWith(std::string_view body, const model::PoolView& pool) {
+model::Decision DecideWith(std::string_view body, const model::PoolView& pool,
+                           model::Request request = TextRequest("r", "hello")) {
   Registry registry = BuiltinRegistry();
-  for (const PluginInfo* info : {&kBroken, &kWild, &kNobody, &kTwo}) registry.Add(*info);
+  for (const PluginInfo* info : {&kBroken, &kWild, &kNobody, &kTwo, &kNotThePeer, &kDoorman}) registry.Add(*info);
   const auto config = LoadConfig(ConfigOf(body), registry);
   EXPECT_TRUE(config) << config.error().message;
   PolicyState state(config->policy);
   ManualClock clock;
   Rng rng(1);
-  return Decide(TextRequest("r", "hello"), pool, state, clock, rng);
+  ReadHeaders(state.policy(), request);
+  return Decide(request, pool, state, clock, rng);
+}
+
+model::Request With(std::vector<std::pair<std::string_view, std::string_view>> headers, int32_t priority = 0) {
+  model::Request request = TextRequest("r", "hello");
+  request.headers = std::move(headers);
+  request.priority = priority;
+  return request;
 }
 
 TEST(Decide, AFailedProducerLeavesItsConsumersAtZeroAndTheRequestGoesOn) {
@@ -252,6 +293,97 @@ TEST(Decide, SeveralProfilesRunInTheHandlersOrder) {
   EXPECT_EQ(decision.profiles[0].targets[0].endpoint->name, "c");
   EXPECT_EQ(decision.pick().endpoint->name, "b");
   EXPECT_EQ(decision.receipt.profiles[decision.receipt.primary].columns->profile, "decode");
+}
+
+TEST(Decide, AProfileSeesThePickThatItsHandlerNames) {
+  const auto decision = DecideWith(
+      "plugins:\n- type: two-handler\n- type: queue-scorer\n- type: not-the-peer\n"
+      "schedulingProfiles:\n- {name: decode, plugins: [{pluginRef: not-the-peer}, {pluginRef: queue-scorer}]}\n"
+      "- {name: prefill, plugins: [{pluginRef: not-the-peer}, {pluginRef: queue-scorer}]}\n",
+      MakePool({{"a", 1}, {"b", 0}}));
+  ASSERT_TRUE(decision.ok());
+  EXPECT_EQ(decision.profiles[0].targets[0].endpoint->name, "b");  // prefill has no peer
+  EXPECT_EQ(decision.pick().endpoint->name, "a");
+}
+
+constexpr std::string_view kWithDoorman = "plugins:\n- type: doorman\n- type: queue-scorer\n";
+
+TEST(Decide, ScreenersDropForEveryProfileAndTheReceiptSaysWho) {
+  const auto pool = MakePool({{"a", 0}, {"b", 9}});
+  const auto decision = DecideWith(kWithDoorman, pool, With({{"x-out", "a"}}));
+  ASSERT_TRUE(decision.ok());
+  EXPECT_EQ(decision.pick().endpoint->name, "b");
+  EXPECT_THAT(ReceiptJson(decision.receipt), HasSubstr("screened out by doorman"));
+
+  const auto none = DecideWith(kWithDoorman, pool, With({{"x-out", "*"}}));
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error->code, Code::kUnavailable);
+  EXPECT_THAT(none.error->message, HasSubstr("screeners eliminated all endpoint candidates"));
+  EXPECT_EQ(none.receipt.dropped_reason, "rejected-no-endpoints");
+}
+
+TEST(Decide, AnAdmittersReasonReachesTheCaller) {
+  const auto decision = DecideWith(kWithDoorman, MakePool({{"a"}}), With({{"x-refuse", "1"}}));
+  ASSERT_FALSE(decision.ok());
+  EXPECT_EQ(decision.error->code, Code::kResourceExhausted);
+  EXPECT_EQ(decision.error->message, "request cannot be admitted: not today");
+  EXPECT_TRUE(decision.receipt.profiles.empty());
+}
+
+TEST(Decide, OnlySheddableRequestsAreRefusedForSaturation) {
+  const std::string body = std::string(kWithDoorman) + "flowControl: {saturationDetector: {pluginRef: doorman}}\n";
+  EXPECT_TRUE(DecideWith(body, MakePool({{"a", 1}}), With({}, 0)).ok());
+  EXPECT_TRUE(DecideWith(body, MakePool({{"a", 0.9F}}), With({}, -1)).ok());
+  const auto shed = DecideWith(body, MakePool({{"a", 1}}), With({}, -1));
+  ASSERT_FALSE(shed.ok());
+  EXPECT_EQ(shed.error->code, Code::kResourceExhausted);
+  EXPECT_EQ(shed.error->message, "system saturated, sheddable request dropped");
+  EXPECT_EQ(shed.receipt.saturation, 1);
+}
+
+TEST(Decide, HeadersAreReadBeforeAndTheTenantHasADefault) {
+  EXPECT_EQ(DecideWith(kWithDoorman, MakePool({{"a"}}), With({{"x-tenant", "t"}})).receipt.fairness_id, "t");
+  EXPECT_EQ(DecideWith(kWithDoorman, MakePool({{"a"}}), With({})).receipt.fairness_id, "default-flow");
+}
+
+TEST(Decide, IfAvailableWantsACachedPrefix) {
+  Harness harness(ConfigOf("plugins:\n- type: prefix-cache-scorer\n"));
+  const auto pool = MakePool({{"a"}});
+  const std::string text(4000, 'x');
+  model::Request request = TextRequest("r", text);
+  request.headers = {{"prefer", "respond-async, If-Available; wait=1"}};
+  EXPECT_EQ(harness.Decide(request, pool).error->code, Code::kPreconditionFailed);
+  request.headers = {{"prefer", "if-available-soon"}};
+  ASSERT_TRUE(harness.Decide(request, pool).ok());
+  OnResponseEnd(harness.state, harness.Dispatch(request, pool), {});
+  request.headers = {{"prefer", "if-available"}};
+  EXPECT_TRUE(harness.Decide(request, pool).ok());
+}
+
+TEST(PolicyState, ANewPolicyKeepsTheMemoryOfPluginsThatDidNotChange) {
+  const std::string text(4000, 'x');
+  const auto pool = MakePool({{"a"}, {"b"}});
+  Harness before(
+      ConfigOf("plugins:\n- {type: approx-prefix-cache-producer, parameters: {blockSizeTokens: 64}}\n"
+               "- type: prefix-cache-scorer\n"));
+  const model::Request request = TextRequest("r", text);
+  ASSERT_TRUE(before.Decide(request, pool).ok());
+  Ticket open = before.Dispatch(request, pool);
+  const auto matched = [&](std::string_view body) {
+    const LoadedConfig config = testing::MustLoad(ConfigOf(body));
+    PolicyState state(config.policy, {}, &before.state);
+    ManualClock clock;
+    Rng rng(1);
+    return Decide(request, pool, state, clock, rng).receipt.profiles[0].candidates[0].matched_blocks;
+  };
+  EXPECT_GT(matched("plugins:\n- type: queue-scorer\n- type: prefix-cache-scorer\n"
+                    "- {type: approx-prefix-cache-producer, parameters: {blockSizeTokens: 64}}\n"),
+            0u);
+  EXPECT_EQ(matched("plugins:\n- type: prefix-cache-scorer\n"
+                    "- {type: approx-prefix-cache-producer, parameters: {blockSizeTokens: 128}}\n"),
+            0u);
+  OnResponseEnd(before.state, std::move(open), {});
+  EXPECT_EQ(before.state.open_tickets(), 0u);
 }
 
 }  // namespace

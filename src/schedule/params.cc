@@ -28,6 +28,20 @@ codec::yaml::Node DefaultNode(const ParamSpec& spec) {
   return map;
 }
 
+// As people would write it on one line.
+std::string TextOf(const codec::yaml::Node& node) {
+  std::string out;
+  if (node.IsScalar()) return node.scalar;
+  if (node.IsSequence()) {
+    for (const codec::yaml::Node& item : node.items) out += (out.empty() ? "" : ", ") + TextOf(item);
+    return "[" + out + "]";
+  }
+  for (const codec::yaml::Entry& entry : node.entries) {
+    out += (out.empty() ? "" : ", ") + entry.key + ": " + TextOf(entry.value);
+  }
+  return node.IsMap() ? "{" + out + "}" : "";
+}
+
 template <class Value>
 Value ReadOne(const ParamSpec& spec, MapReader& reader) {
   switch (spec.type) {
@@ -77,12 +91,14 @@ Params Params::Read(std::span<const ParamSpec> specs, const codec::yaml::Node& n
   for (const ParamSpec& spec : specs) {
     Entry entry{spec.name, {}, reader.Has(spec.name)};
     if (entry.is_set) {
+      entry.text = TextOf(*node.Find(spec.name));
       entry.value = ReadOne<Value>(spec, reader);
       if (!spec.warn_when_set.empty()) reader.Warn(spec.name, std::string(spec.warn_when_set));
       if (spec.required && spec.type == ParamType::kString && std::get<std::string>(entry.value).empty()) {
         reader.Error(spec.name, "must not be empty");
       }
     } else {
+      entry.text = spec.fallback;
       if (spec.required) reader.Error(spec.name, "is required and missing");
       const codec::yaml::Node fallback = spec.type == ParamType::kNode ? codec::yaml::Node{} : DefaultNode(spec);
       Problems own;
@@ -110,6 +126,14 @@ Duration Params::DurationOf(std::string_view name) const { return std::get<Durat
 const codec::yaml::Node& Params::Node(std::string_view name) const {
   return std::get<codec::yaml::Node>(At(name).value);
 }
+std::vector<EffectiveParam> Params::Effective() const {
+  std::vector<EffectiveParam> out;
+  for (const Entry& entry : entries_) {
+    if (!entry.text.empty()) out.push_back({std::string(entry.name), entry.text, entry.is_set});
+  }
+  return out;
+}
+
 bool Params::IsSet(std::string_view name) const { return At(name).is_set; }
 
 }  // namespace sluice::schedule

@@ -30,6 +30,13 @@ struct ParamSpec {
   std::string_view warn_when_set = {};  // not empty: accepted for old files, warned about with these words
 };
 
+// A parameter's value as text: as written, or the table's default.
+struct EffectiveParam {
+  std::string name;
+  std::string value;
+  bool is_set = false;
+};
+
 class Params {
  public:
   // Reads `node` (a map, or null for none) strictly. Problems carry `path`.
@@ -44,6 +51,7 @@ class Params {
   Duration DurationOf(std::string_view name) const;
   const codec::yaml::Node& Node(std::string_view name) const;  // null node when absent
   bool IsSet(std::string_view name) const;                     // written in the file
+  std::vector<EffectiveParam> Effective() const;               // those that have a value
   const std::string& path() const { return path_; }            // "plugins[2].parameters"
   int line() const { return line_; }
 
@@ -53,6 +61,7 @@ class Params {
     std::string_view name;
     Value value;
     bool is_set = false;
+    std::string text = {};
   };
   const Entry& At(std::string_view name) const;
   std::vector<Entry> entries_;

@@ -35,12 +35,19 @@ class Policy {
  public:
   std::vector<std::unique_ptr<Plugin>> plugins;
   std::vector<Profile> profiles;
-  std::vector<BoundProducer> producers;  // in the order they run
+  std::vector<const HeaderReader*> header_readers;
+  std::vector<const Screener*> screeners;
+  std::shared_ptr<const std::vector<std::string>> screener_names;  // null: none
+  std::vector<BoundProducer> producers;                            // in the order they run
+  const SaturationDetector* saturation_detector = nullptr;
+  const Plugin* saturation_plugin = nullptr;
+  std::vector<const Admitter*> admitters;
   std::vector<std::pair<const Hooks*, const Plugin*>> hooks;
   const ProfileHandler* handler = nullptr;
   const Plugin* handler_plugin = nullptr;
   int tokens_slot = Board::kNoSlot;  // for receipts: whose tokens and matches are shown
   int prefix_slot = Board::kNoSlot;
+  int latency_slot = Board::kNoSlot;
 
   const Plugin* Find(std::string_view name) const {
     for (const auto& plugin : plugins) {
@@ -52,7 +59,10 @@ class Policy {
 
 class PolicyState {
  public:
-  explicit PolicyState(std::shared_ptr<const Policy> policy, const StateLimits& limits = {});
+  // `previous`: the state of the policy that this one replaces. Plugins of the same name, type and parameters go on
+  // with the memory they had; both states then share it, so tickets of the old one can still end.
+  explicit PolicyState(std::shared_ptr<const Policy> policy, const StateOptions& options = {},
+                       const PolicyState* previous = nullptr);
 
   const Policy& policy() const { return *policy_; }
   size_t open_tickets() const { return open_tickets_; }  // dispatched and not ended
@@ -64,10 +74,11 @@ class PolicyState {
   friend Ticket OnDispatch(const model::Request&, const model::PoolView&, PolicyState&, const model::Decision&,
                            const Clock&);
   friend void OnFirstChunk(PolicyState&, Ticket&);
-  friend void OnResponseEnd(PolicyState&, Ticket&&, const ResponseEnd&);
+  friend void OnResponseHead(PolicyState&, const Ticket&, const ResponseHead&, HeaderList&);
+  friend ReportedAttributes OnResponseEnd(PolicyState&, Ticket&&, const ResponseEnd&);
 
   std::shared_ptr<const Policy> policy_;
-  StateLimits limits_;
+  StateOptions options_;
   PluginStates states_;
   uint64_t serial_ = 0;
   uint64_t members_version_ = 0;
@@ -80,13 +91,14 @@ class PolicyState {
   std::vector<int16_t> base_verdicts_;  // by row
   std::vector<int16_t> verdicts_;       // by row, of the profile that runs
   std::vector<uint8_t> keep_;
+  std::vector<uint8_t> screened_;
   std::vector<float> matrix_;  // raw scores, one line of candidates a scorer
   std::vector<float> totals_;
   std::vector<uint32_t> picked_;
   std::vector<double> pick_scratch_;
   std::vector<uint32_t> order_;
-  std::vector<ProfileOutcome> outcomes_;
-  std::vector<uint32_t> next_;
+  ProfileResults results_;
+  std::vector<ProfileRun> next_;
 };
 
 }  // namespace sluice::schedule

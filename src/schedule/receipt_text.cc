@@ -27,12 +27,13 @@ double Printable(float value) {
 
 std::string_view Outcome(const Receipt& receipt) {
   if (!receipt.error) return "picked";
-  if (receipt.error->code == Code::kUnavailable) return "rejected-no-endpoints";
-  if (receipt.error->code == Code::kResourceExhausted) return "rejected-saturated";
-  return "error";
+  return receipt.dropped_reason.empty() ? "error" : receipt.dropped_reason;
 }
 
-std::string VerdictText(const ProfileReceipt& profile, const ReceiptCandidate& candidate) {
+std::string VerdictText(const Receipt& receipt, const ProfileReceipt& profile, const ReceiptCandidate& candidate) {
+  if (candidate.verdict <= model::kScreenedOut && receipt.screeners != nullptr) {
+    return "screened out by " + (*receipt.screeners)[static_cast<size_t>(model::kScreenedOut - candidate.verdict)];
+  }
   switch (candidate.verdict) {
     case model::kCandidate:
       return "candidate";
@@ -77,7 +78,7 @@ void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileRecei
   const auto scores = profile.ScoresOf(index);
   const auto& scorers = profile.columns->scorers;
   json.BeginObject().Field("endpoint", candidate.endpoint->host_port()).Field("name", candidate.endpoint->id);
-  json.Field("verdict", VerdictText(profile, candidate));
+  json.Field("verdict", VerdictText(receipt, profile, candidate));
   WriteFilters(json, profile, candidate);
   json.Field("matched_tokens", MatchedTokens(receipt, candidate));
   WriteNumber(json, "data_age_ms", candidate.data_age_ms);
@@ -162,7 +163,7 @@ std::string ProfileTable(const Receipt& receipt, const ProfileReceipt& profile) 
                                     std::to_string(MatchedTokens(receipt, candidate))};
     for (const float score : profile.ScoresOf(i)) row.push_back(scored ? NumberText(score) : "-");
     row.insert(row.end(), {scored ? NumberText(candidate.total) : "-", NumberText(candidate.data_age_ms),
-                           VerdictText(profile, candidate)});
+                           VerdictText(receipt, profile, candidate)});
     rows.push_back(std::move(row));
   }
   std::string out = "profile " + profile.columns->profile + ", picker " + profile.columns->picker + "\n" + Align(rows);

@@ -31,6 +31,12 @@ std::string_view Name(DataKind kind) {
       return "prefix-match";
     case DataKind::kInflightLoad:
       return "inflight-load";
+    case DataKind::kLatencyPrediction:
+      return "latency-prediction";
+    case DataKind::kEncoderMatch:
+      return "encoder-match";
+    case DataKind::kSessionId:
+      return "session-id";
   }
   return "";
 }
@@ -42,6 +48,7 @@ void Registry::Add(const PluginInfo& info) {
 
 void Registry::SetDefaultProducer(DataKind kind, std::string_view type) {
   SLUICE_CHECK(Find(type) != nullptr, "a default producer is a registered type");
+  std::erase_if(default_producers_, [&](const auto& entry) { return entry.first == kind; });
   default_producers_.emplace_back(kind, type);
 }
 

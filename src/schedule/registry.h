@@ -15,7 +15,7 @@ class Registry {
  public:
   // The type's name must be new; `info` must live as long as the program (a constant of the plugin's file).
   void Add(const PluginInfo& info);
-  // Which type is created when `kind` is needed and nobody produces it.
+  // Which type is created when `kind` is needed and nobody produces it. Replaces an earlier answer.
   void SetDefaultProducer(DataKind kind, std::string_view type);
 
   const PluginInfo* Find(std::string_view type) const;

@@ -2,6 +2,8 @@
 // Thread rule: one owner.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -12,6 +14,7 @@
 #include "base/rng.h"
 #include "schedule/config.h"
 #include "schedule/decide.h"
+#include "schedule/testing_producers.h"
 
 namespace sluice::schedule::testing {
 
@@ -23,6 +26,9 @@ struct TestEndpoint {
   uint32_t block_size = 16, num_blocks = 0;
   std::string address = {};  // empty: 10.0.0.<row + 1>
   uint32_t generation = 1;
+  uint16_t port = 8000;
+  std::map<std::string, float> attributes = {};
+  std::shared_ptr<const model::LoraState> lora = nullptr;
 };
 
 inline model::PoolView MakePool(const std::vector<TestEndpoint>& list, uint64_t members_version = 1) {
@@ -35,7 +41,7 @@ inline model::PoolView MakePool(const std::vector<TestEndpoint>& list, uint64_t 
         model::Endpoint{.id = "default/" + e.name,
                         .name = e.name,
                         .address = e.address.empty() ? "10.0.0." + std::to_string(row + 1) : e.address,
-                        .port = 8000,
+                        .port = e.port,
                         .labels = e.labels}));
     members->ids.push_back({row, e.generation});
     members->row_of_slot.push_back(row);
@@ -46,7 +52,16 @@ inline model::PoolView MakePool(const std::vector<TestEndpoint>& list, uint64_t 
     view.num_blocks.push_back(e.num_blocks);
     view.scraped_at.push_back(model::EndpointState::kNever);
     view.in_rotation.push_back(e.in_rotation ? 1 : 0);
-    view.lora.emplace_back();
+    view.lora.push_back(e.lora);
+    for (const auto& [key, value] : e.attributes) {
+      auto column = std::find_if(view.attributes.begin(), view.attributes.end(),
+                                 [&](const model::AttributeColumn& c) { return c.key == key; });
+      if (column == view.attributes.end()) {
+        const float missing = std::numeric_limits<float>::quiet_NaN();
+        column = view.attributes.insert(column, {key, std::vector<float>(list.size(), missing)});
+      }
+      column->values[row] = value;
+    }
   }
   view.members = std::move(members);
   return view;
@@ -58,14 +73,14 @@ inline std::string ConfigOf(std::string_view body) {
 }
 
 inline LoadedConfig MustLoad(std::string_view text) {
-  auto config = LoadConfig(text, BuiltinRegistry());
+  auto config = LoadConfig(text, TestRegistry(text), {.allow_experimental_plugins = true});
   if (!config) std::fprintf(stderr, "%s\n", config.error().message.c_str());
   SLUICE_CHECK(config.has_value(), "the test's configuration loads");
   return std::move(*config);
 }
 
 struct Harness {
-  explicit Harness(std::string_view config_text, const StateLimits& limits = {})
+  explicit Harness(std::string_view config_text, const StateOptions& limits = {})
       : config(MustLoad(config_text)), state(config.policy, limits) {}
 
   const model::Decision& Decide(const model::Request& request, const model::PoolView& pool) {

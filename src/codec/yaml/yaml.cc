@@ -211,6 +211,30 @@ std::string Describe(const Node& node) {
   return "\"" + node.scalar.substr(0, 40) + "...\"";
 }
 
+std::string CanonicalText(const Node& node) {
+  std::string out;
+  switch (node.kind) {
+    case Node::Kind::kNull:
+      return "~";
+    case Node::Kind::kScalar:  // the length keeps "a, b" apart from two items
+      return (node.quoted ? "\"" : "") + std::to_string(node.scalar.size()) + ":" + node.scalar;
+    case Node::Kind::kSequence:
+      out = "[";
+      for (const Node& item : node.items) out += CanonicalText(item) + ",";
+      return out + "]";
+    case Node::Kind::kMap:
+      break;
+  }
+  std::vector<std::string> members;
+  for (const Entry& entry : node.entries) {
+    members.push_back(std::to_string(entry.key.size()) + ":" + entry.key + "=" + CanonicalText(entry.value));
+  }
+  std::sort(members.begin(), members.end());
+  out = "{";
+  for (const std::string& member : members) out += member + ",";
+  return out + "}";
+}
+
 Result<std::vector<Node>> ParseAll(std::string_view text, const Limits& limits) {
   if (text.size() > limits.bytes_max) {
     return Fail(Code::kTooLarge, "YAML: " + std::to_string(text.size()) + " bytes, at most " +

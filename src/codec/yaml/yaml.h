@@ -51,6 +51,9 @@ struct Entry {
 // "a map", "a list", "nothing" or the scalar in quotes, cut at 40 characters: for error messages.
 std::string Describe(const Node& node);
 
+// One line that is equal for equal values, whatever their layout and the order of keys.
+std::string CanonicalText(const Node& node);
+
 // All documents of `text`. Errors are kInvalidArgument and end in "(line N)".
 Result<std::vector<Node>> ParseAll(std::string_view text, const Limits& limits = {});
 

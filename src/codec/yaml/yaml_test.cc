@@ -11,6 +11,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+TEST(Yaml, CanonicalTextIgnoresLayoutOnly) {
+  const auto text = [](std::string_view yaml) { return CanonicalText(*Parse(yaml)); };
+  EXPECT_EQ(text("a: 1\nb: [x, y]  # why\n"), text("{b: [x, y], a: 1}"));
+  EXPECT_NE(text("a: 1"), text("a: '1'"));
+  EXPECT_NE(text("[a, b]"), text("['a, b']"));
+  EXPECT_NE(text("[a, b]"), text("[b, a]"));
+  EXPECT_NE(text("a:"), text("{}"));
+}
+
 TEST(Yaml, KeepsWhereEachValueStood) {
   const auto node = Parse("a: 1\nb:\n  - x\n  - {c: \"2\"}\n");
   ASSERT_TRUE(node) << node.error().message;

@@ -60,6 +60,12 @@ constinit const PluginInfo RequestParser::kAnthropic = {
     .type = "anthropic-parser", .help = "Anthropic messages.", .make = MakePlain<RequestParser>};
 constinit const PluginInfo RequestParser::kVllmHttp = {
     .type = "vllmhttp-parser", .help = "vLLM's generate requests.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kSglangHttp = {
+    .type = "sglanghttp-parser", .help = "SGLang's generate requests.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kVllmGrpc = {
+    .type = "vllmgrpc-parser", .help = "vLLM's gRPC: Generate and Embed.", .make = MakePlain<RequestParser>};
+constinit const PluginInfo RequestParser::kVertexAi = {
+    .type = "vertexai-parser", .help = "Vertex AI's PredictionService, gRPC.", .make = MakePlain<RequestParser>};
 constinit const PluginInfo RequestParser::kPassthrough = {
     .type = "passthrough-parser", .help = "Opaque bodies: no model, no tokens.", .make = MakePlain<RequestParser>};
 

@@ -46,7 +46,7 @@ class FileDiscovery final : public Plugin {
 // A request parser's name; the parsing itself is the gateway's.
 class RequestParser final : public Plugin {
  public:
-  static const PluginInfo kOpenAi, kAnthropic, kVllmHttp, kPassthrough;
+  static const PluginInfo kOpenAi, kAnthropic, kVllmHttp, kSglangHttp, kVllmGrpc, kVertexAi, kPassthrough;
   using Plugin::Plugin;
 };
 

@@ -4,9 +4,9 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 #include "schedule/plugin.h"
+#include "schedule/plugins/filter/label_selector.h"
 
 namespace sluice::schedule {
 
@@ -15,19 +15,13 @@ class LabelSelectorFilter final : public Plugin, public Filter {
   static const PluginInfo kInfo;
   static const PluginInfo kDeprecatedInfo;  // under its old name, by-label-selector
   LabelSelectorFilter(const PluginInfo& info, std::string name, const Params& params, codec::yaml::Problems& problems);
-  std::unique_ptr<PluginState> MakeState(const StateLimits& limits) const override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
   void Keep(const DecisionInput& in, const Candidates& candidates, std::span<uint8_t> keep) const override;
 
-  bool Matches(const std::map<std::string, std::string>& labels) const;
+  bool Matches(const std::map<std::string, std::string>& labels) const { return selector_.Matches(labels); }
 
  private:
-  enum class Operator : uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
-  struct Expression {
-    std::string key;
-    Operator op;
-    std::vector<std::string> values;
-  };
-  std::vector<Expression> expressions_;  // all must hold
+  LabelSelector selector_;
 };
 
 }  // namespace sluice::schedule

@@ -15,12 +15,12 @@ constinit const PluginInfo MaxScorePicker::kInfo = {
 MaxScorePicker::MaxScorePicker(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)), count_(PickCount(params)) {}
 
-void MaxScorePicker::Pick(std::span<const float> totals, Rng& rng, std::vector<uint32_t>& picked,
-                          std::vector<double>&) const {
+void MaxScorePicker::Pick(const DecisionInput& in, const Candidates&, std::span<const float> totals,
+                          std::vector<uint32_t>& picked, std::vector<double>&) const {
   if (count_ == 1) {  // the usual case needs no order
     const float best = *std::max_element(totals.begin(), totals.end());
     const auto ties = static_cast<uint64_t>(std::count(totals.begin(), totals.end(), best));
-    uint64_t skip = ties > 1 ? rng.Below(ties) : 0;
+    uint64_t skip = ties > 1 ? in.rng.Below(ties) : 0;
     for (uint32_t i = 0; i < totals.size(); ++i) {
       if (totals[i] == best && skip-- == 0) {
         picked.push_back(i);
@@ -29,7 +29,7 @@ void MaxScorePicker::Pick(std::span<const float> totals, Rng& rng, std::vector<u
     }
   }
   // Sorting a uniformly shuffled order leaves equals in uniform order.
-  ShuffledPositions(totals.size(), rng, picked);
+  ShuffledPositions(totals.size(), in.rng, picked);
   const size_t count = std::min(count_, totals.size());
   std::partial_sort(picked.begin(), picked.begin() + static_cast<std::ptrdiff_t>(count), picked.end(),
                     [&](uint32_t a, uint32_t b) { return totals[a] > totals[b]; });

@@ -14,13 +14,13 @@ constinit const PluginInfo RandomPicker::kInfo = {.type = "random-picker",
 RandomPicker::RandomPicker(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)), count_(PickCount(params)) {}
 
-void RandomPicker::Pick(std::span<const float> totals, Rng& rng, std::vector<uint32_t>& picked,
-                        std::vector<double>&) const {
+void RandomPicker::Pick(const DecisionInput& in, const Candidates&, std::span<const float> totals,
+                        std::vector<uint32_t>& picked, std::vector<double>&) const {
   if (count_ == 1) {
-    picked.push_back(static_cast<uint32_t>(rng.Below(totals.size())));
+    picked.push_back(static_cast<uint32_t>(in.rng.Below(totals.size())));
     return;
   }
-  ShuffledPositions(totals.size(), rng, picked);
+  ShuffledPositions(totals.size(), in.rng, picked);
   picked.resize(std::min(count_, totals.size()));
 }
 

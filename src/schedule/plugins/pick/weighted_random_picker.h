@@ -9,8 +9,8 @@ class WeightedRandomPicker final : public Plugin, public Picker {
  public:
   static const PluginInfo kInfo;
   WeightedRandomPicker(const PluginInfo& info, std::string name, const Params& params);
-  void Pick(std::span<const float> totals, Rng& rng, std::vector<uint32_t>& picked,
-            std::vector<double>& scratch) const override;
+  void Pick(const DecisionInput& in, const Candidates& candidates, std::span<const float> totals,
+            std::vector<uint32_t>& picked, std::vector<double>& scratch) const override;
 
  private:
   size_t count_;

@@ -77,8 +77,8 @@ ApproxPrefixCacheProducer::ApproxPrefixCacheProducer(const PluginInfo& info, std
       blocks_max_(static_cast<size_t>(params.Int("maxPrefixBlocksToMatch"))),
       capacity_(static_cast<size_t>(params.Int("lruCapacityPerServer"))) {}
 
-std::unique_ptr<PluginState> ApproxPrefixCacheProducer::MakeState(const StateLimits& limits) const {
-  return std::make_unique<HistoryState>(limits.prefix_entries_max);
+std::shared_ptr<PluginState> ApproxPrefixCacheProducer::MakeState(const StateOptions& options) const {
+  return std::make_shared<HistoryState>(options.prefix_entries_max);
 }
 
 void ApproxPrefixCacheProducer::ForgetGone(const model::PoolMembers& members, PluginState& state) const {

@@ -14,7 +14,7 @@ class ApproxPrefixCacheProducer final : public Plugin, public Producer, public H
 
   std::vector<Need> Needs() const override { return {{DataKind::kTokenizedPrompt, ""}}; }
   void Bind(std::span<const int> slots) override { tokens_slot_ = slots[0]; }
-  std::unique_ptr<PluginState> MakeState(const StateLimits& limits) const override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
   void ForgetGone(const model::PoolMembers& members, PluginState& state) const override;
 
   DataKind Provides() const override { return DataKind::kPrefixMatch; }

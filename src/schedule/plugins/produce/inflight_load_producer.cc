@@ -101,8 +101,8 @@ void InflightLoadProducer::Bind(std::span<const int> slots) {
   prefix_slot_ = slots[1];
 }
 
-std::unique_ptr<PluginState> InflightLoadProducer::MakeState(const StateLimits&) const {
-  return std::make_unique<LoadState>();
+std::shared_ptr<PluginState> InflightLoadProducer::MakeState(const StateOptions&) const {
+  return std::make_shared<LoadState>();
 }
 
 Status InflightLoadProducer::Produce(const DecisionInput& in, const Candidates&, Data& out) const {
@@ -165,7 +165,8 @@ void InflightLoadProducer::OnFirstChunk(const Ticket& ticket, PluginState* state
   }
 }
 
-void InflightLoadProducer::OnEnd(const Ticket& ticket, const ResponseEnd&, PluginState* state) const {
+void InflightLoadProducer::OnEnd(const Ticket& ticket, const ResponseEnd&, PluginState* state,
+                                 ReportedAttributes&) const {
   auto* charges = static_cast<Charges*>(ticket.MemoOf(*this));
   if (charges == nullptr) return;
   for (Charge& charge : charges->list) Release(static_cast<LoadState&>(*state), charge, true);

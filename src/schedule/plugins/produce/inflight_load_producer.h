@@ -20,7 +20,7 @@ class InflightLoadProducer final : public Plugin, public Producer, public Hooks 
 
   std::vector<Need> Needs() const override;
   void Bind(std::span<const int> slots) override;
-  std::unique_ptr<PluginState> MakeState(const StateLimits& limits) const override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
 
   DataKind Provides() const override { return DataKind::kInflightLoad; }
   std::unique_ptr<Data> MakeData() const override { return std::make_unique<InflightLoad>(); }
@@ -28,7 +28,8 @@ class InflightLoadProducer final : public Plugin, public Producer, public Hooks 
 
   void OnDispatch(const DecisionInput& in, const model::Decision& decision, Ticket& ticket) const override;
   void OnFirstChunk(const Ticket& ticket, PluginState* state) const override;
-  void OnEnd(const Ticket& ticket, const ResponseEnd& end, PluginState* state) const override;
+  void OnEnd(const Ticket& ticket, const ResponseEnd& end, PluginState* state,
+             ReportedAttributes& attributes) const override;
 
   // The endpoint's present load: for metrics.
   static Load LoadOf(const PluginState& state, model::EndpointId endpoint);

@@ -6,18 +6,18 @@ constinit const PluginInfo SingleProfileHandler::kInfo = {.type = "single-profil
                                                           .help = "Runs the one scheduling profile.",
                                                           .make = MakePlain<SingleProfileHandler>};
 
-Status SingleProfileHandler::CheckProfiles(std::span<const std::string> names) const {
+Status SingleProfileHandler::BindProfiles(std::span<const std::string> names) {
   if (names.size() == 1) return {};
   return Fail(Code::kInvalidArgument, "SingleProfileHandler cannot support multiple scheduling profiles; there are " +
                                           std::to_string(names.size()));
 }
 
-void SingleProfileHandler::Next(const DecisionInput&, std::span<const ProfileOutcome> outcomes,
-                                std::vector<uint32_t>& next) const {
-  if (outcomes[0] == ProfileOutcome::kNotRun) next.push_back(0);
+void SingleProfileHandler::Next(const DecisionInput&, const ProfileResults& results,
+                                std::vector<ProfileRun>& next) const {
+  if (results.OutcomeOf(0) == ProfileOutcome::kNotRun) next.push_back({0});
 }
 
-Result<uint32_t> SingleProfileHandler::Primary(const DecisionInput&, std::span<const ProfileOutcome>) const {
+Result<uint32_t> SingleProfileHandler::Primary(const DecisionInput&, const ProfileResults&) const {
   return uint32_t{0};
 }
 

@@ -57,8 +57,8 @@ NoHitLruScorer::NoHitLruScorer(const PluginInfo& info, std::string name, const P
       lru_size_(static_cast<size_t>(params.Int("lruSize"))),
       producer_(params.String("prefixMatchInfoProducerName")) {}
 
-std::unique_ptr<PluginState> NoHitLruScorer::MakeState(const StateLimits&) const {
-  return std::make_unique<LruState>();
+std::shared_ptr<PluginState> NoHitLruScorer::MakeState(const StateOptions&) const {
+  return std::make_shared<LruState>();
 }
 
 void NoHitLruScorer::ForgetGone(const model::PoolMembers& members, PluginState& state) const {

@@ -12,7 +12,7 @@ class NoHitLruScorer final : public Plugin, public Scorer, public Hooks {
   NoHitLruScorer(const PluginInfo& info, std::string name, const Params& params);
   std::vector<Need> Needs() const override { return {{DataKind::kPrefixMatch, producer_}}; }
   void Bind(std::span<const int> slots) override { slot_ = slots[0]; }
-  std::unique_ptr<PluginState> MakeState(const StateLimits& limits) const override;
+  std::shared_ptr<PluginState> MakeState(const StateOptions& options) const override;
   void ForgetGone(const model::PoolMembers& members, PluginState& state) const override;
   void Score(const DecisionInput& in, const Candidates& candidates, std::span<float> out) const override;
   void OnDispatch(const DecisionInput& in, const model::Decision& decision, Ticket& ticket) const override;

@@ -1,0 +1,49 @@
+#include "parse/model_restorer.h"
+
+#include "codec/json/write.h"
+#include "parse/json_edit.h"
+
+namespace sluice::parse {
+
+ModelRestorer::ModelRestorer(std::string_view from, std::string_view to) : from_(from) { codec::AppendQuoted(to_, to); }
+
+void ModelRestorer::OnString(const JsonLexer& json, bool begin) {
+  if (!begin) {
+    closed_ = holding_;
+  } else if (json.At({Key::kModel}) || json.At({Key::kMessage, Key::kModel}) ||
+             json.At({Key::kResponse, Key::kModel})) {
+    holding_ = true;
+  }
+}
+
+void ModelRestorer::Append(std::string_view piece, std::string& out) {
+  const size_t held_max = 6 * from_.size() + 2;  // each byte as \uXXXX, and the quotes
+  for (size_t i = 0; i < piece.size();) {
+    if (!holding_) {
+      const size_t skipped = lexer_.Skip(piece.substr(i));
+      out += piece.substr(i, skipped);
+      i += skipped;
+      if (i == piece.size()) return;
+    }
+    const char c = piece[i++];
+    lexer_.Step(c, *this);
+    if (!holding_) {
+      out += c;
+      continue;
+    }
+    held_ += c;
+    if (closed_ && RawStringEquals(std::string_view(held_).substr(1, held_.size() - 2), from_)) {
+      out += to_;
+      held_.clear();
+    }
+    if (closed_ || held_.size() > held_max || c == '\n' || c == '\r') Finish(out);
+  }
+}
+
+void ModelRestorer::Finish(std::string& out) {
+  out += held_;
+  held_.clear();
+  holding_ = closed_ = false;
+}
+
+}  // namespace sluice::parse
