@@ -27,8 +27,8 @@ namespace {
 std::align_val_t AlignmentOf(size_t bytes) { return std::align_val_t{bytes >= kHugePage ? kHugePage : 64}; }
 }  // namespace
 
-// A lookup touches two lines of a thousand at random: with small pages it waits longer for addresses than for data. A large
-// table asks for huge ones; without them it only is slower.
+// A lookup touches two lines of a thousand at random: with small pages it waits longer for addresses than for data. A
+// large table asks for huge ones; without them it only is slower.
 Table Table::New(uint32_t buckets) {
   const size_t bytes = BytesOf(buckets);
   void* const memory = ::operator new(bytes, AlignmentOf(bytes));
@@ -212,7 +212,10 @@ Shard::Cell Shard::Room(Table at, const cells::Hash& hash) {
 
 // Copies every cell of `old` to `grown`, which nobody else sees yet. False when one finds no place.
 bool Shard::Copy(Table old, Table grown) {
-  for (uint32_t b = 0; b < old.Buckets(); ++b) {
+  // In scattered order (a prime step visits every bucket): taken in order, the first half would fill the second half's
+  // places, and the second half find none.
+  for (uint64_t n = 0; n < old.Buckets(); ++n) {
+    const auto b = static_cast<uint32_t>(n * 4294967291 % old.Buckets());
     for (int i = 0; i < kCells; ++i) {
       const Word word = old.At(b)->word[i].load(std::memory_order_relaxed);
       if (word == 0) continue;
