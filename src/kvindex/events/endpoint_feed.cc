@@ -35,8 +35,9 @@ void EndpointFeed::SetTrust(Trust trust, TimePoint now) {
 // What the endpoint is worth after what was just done.
 void EndpointFeed::Settle(TimePoint now) {
   if (!connected_) return SetTrust(Trust::kNotConnected, now);
-  if (replay_.wanted || replay_.active || awaits_model_ || !last_.has_value()) {
-    const bool empty_and_known = !replay_.wanted && !replay_.active && !awaits_model_ && incomplete_ == Trust::kExact;
+  const bool under_way = (replay_.wanted || replay_.active) && !replay_.probe;
+  if (under_way || awaits_model_ || !last_.has_value()) {
+    const bool empty_and_known = !under_way && !awaits_model_ && incomplete_ == Trust::kExact;
     return SetTrust(empty_and_known && has_replay_ ? Trust::kExact : Trust::kCatchingUp, now);
   }
   if (incomplete_ == Trust::kExact && blocks_.counters().block_size_unfit > unfit_before_) {
@@ -59,7 +60,7 @@ void EndpointFeed::Ask(uint64_t start, bool verify, bool fills_gap, TimePoint no
   if (last_replay_end_ != TimePoint::min()) {
     replay_.not_before = std::max(not_before, last_replay_end_ + options_.replay_retry);
   }
-  retry_at_.reset();
+  if (start == 0) retry_at_.reset();
 }
 
 // Everything again, from the engine's first batch.
@@ -87,6 +88,7 @@ void EndpointFeed::OnConnected(TimePoint now) {
 void EndpointFeed::OnDisconnected(TimePoint now) {
   connected_ = false;
   replay_ = {};
+  probe_at_.reset();
   Settle(now);
 }
 
@@ -150,6 +152,7 @@ void EndpointFeed::OnLive(std::string_view model, uint64_t sequence, std::string
     if (has_replay_ && last_.has_value()) retry_at_ = cooldown_until_;
   }
   if (sequence == 0) incomplete_ = Trust::kExact;  // nothing came before it
+  if (has_replay_) probe_at_ = now + options_.resync_cooldown;
   Apply(payload, sequence, now);
   Settle(now);
 }
@@ -220,6 +223,7 @@ void EndpointFeed::OnReplayEnd(TimePoint now) {
   if (!replay_.active) return;
   const Replay ended = std::exchange(replay_, Replay{});
   last_replay_end_ = now;
+  probe_at_ = now + (ended.probe ? options_.resync_cooldown : options_.replay_retry);
   if (ended.expects_some && !ended.got) incomplete_ = Trust::kHistoryLost;
   if (ended.verify || (ended.fills_gap && ended.start > 0 && !ended.got)) {
     // What was applied, or was missing, is not there: a new engine with a shorter history.
@@ -233,6 +237,12 @@ bool EndpointFeed::Tick(TimePoint now) {
   if (retry_at_.has_value() && now >= *retry_at_ && connected_ && !replay_.wanted && !replay_.active) {
     AskAll(now);
     Settle(now);
+  }
+  if (probe_at_.has_value() && now >= *probe_at_ && connected_ && !replay_.wanted && !replay_.active &&
+      !awaits_model_) {
+    probe_at_.reset();
+    Ask(last_.value_or(0), last_.has_value(), false, now);
+    replay_.probe = true;
   }
   if (!replay_.active) return false;
   const bool too_long = now - *replay_.begun >= options_.replay_total;
@@ -258,6 +268,11 @@ void EndpointFeed::GiveUpReplay(TimePoint now) {
   const Replay failed = std::exchange(replay_, Replay{});
   last_replay_end_ = now;
   ++counters_.replay_failures;
+  if (failed.probe) {
+    // What is known stays known; asked again later.
+    probe_at_ = now + options_.resync_cooldown;
+    return Settle(now);
+  }
   cooldown_until_ = now + options_.resync_cooldown;
   retry_at_ = cooldown_until_;
   if (failed.fills_gap && last_.has_value()) blocks_.Clear();

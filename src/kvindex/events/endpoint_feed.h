@@ -7,6 +7,10 @@
 // wait
 //   in the socket meanwhile; those that the replay covered are dropped as they come.
 // - A number that goes back, or the last batch with other bytes: the engine restarted. Clear, replay from 0.
+// - Silence proves nothing: a batch published before our subscription arrived, or the last of a flood, may be missing
+// and no
+//   later number tells. So the last batch is asked for again shortly after the first replay and whenever a cooldown
+//   passes without a batch.
 // - A gap: replay what is missing. What was applied stays until it is known that it cannot be had.
 // - A lost parent in a stream that was complete: clear, replay from 0, at most once a cooldown.
 // - A replay that begins later than asked (history was dropped), or has a hole: clear, apply what there is. Missed
@@ -85,6 +89,7 @@ class EndpointFeed {
     bool verify = false;             // `next` is the last batch applied: it must come and be the same
     bool any = false;                // a message came in this attempt
     bool got = false;                // or in one before
+    bool probe = false;              // only looks whether something was missed unnoticed
     bool expects_some = false;       // the engine is known to have published
     int attempts = 0;                // without progress
     std::optional<TimePoint> begun;  // the first attempt
@@ -118,6 +123,7 @@ class EndpointFeed {
   uint64_t unfit_before_ = 0;  // of blocks().block_size_unfit, those said by an engine that is gone
   TimePoint cooldown_until_ = TimePoint::min();
   TimePoint last_replay_end_ = TimePoint::min();
+  std::optional<TimePoint> probe_at_;
   std::optional<TimePoint> retry_at_;  // a full resync, after a replay that failed
   Trust trust_ = Trust::kNotConnected;
   TimePoint trust_since_;

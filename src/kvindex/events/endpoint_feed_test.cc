@@ -167,6 +167,43 @@ TEST_F(Feed, Trap6AGapIsReplayedWithoutForgetting) {
   EXPECT_EQ(feed_->counters().resyncs, 0u);
 }
 
+// The slow joiner: what was published after the replay and before our subscription arrived shows in no later number.
+TEST_F(Feed, Trap6ABatchMissedInSilenceIsFoundByTheProbe) {
+  Open(true);
+  Publish(Stored(0));
+  feed_->OnConnected(Now());
+  Replays();
+  Publish(Stored(1));
+  EXPECT_EQ(Held(), 1u);
+  clock_.Advance(milliseconds(100));
+  feed_->Tick(Now());
+  EXPECT_EQ(feed_->trust(), Trust::kExact) << "a look does not degrade";
+  EXPECT_EQ(Replays(), 1);
+  EXPECT_EQ(starts_.back(), 0u);
+  EXPECT_EQ(Held(), 2u);
+  // And later, after a cooldown without a batch.
+  Publish(Stored(2));
+  clock_.Advance(seconds(29));
+  feed_->Tick(Now());
+  EXPECT_EQ(Replays(), 0);
+  clock_.Advance(seconds(1));
+  feed_->Tick(Now());
+  EXPECT_EQ(Replays(), 1);
+  EXPECT_EQ(Held(), 3u);
+  // A probe without an answer takes nothing away.
+  clock_.Advance(seconds(30));
+  feed_->Tick(Now());
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    feed_->ReplayBegun(Now());
+    clock_.Advance(seconds(2));
+    EXPECT_TRUE(feed_->Tick(Now()));
+    clock_.Advance(milliseconds(100));
+  }
+  EXPECT_FALSE(feed_->WantsReplay(Now()).has_value());
+  EXPECT_EQ(feed_->trust(), Trust::kExact);
+  EXPECT_EQ(Held(), 3u);
+}
+
 TEST_F(Feed, Trap4TruncatedHistoryIsUsedAndSaidToBeIncomplete) {
   Open(true);
   for (uint32_t n = 0; n < 6; ++n) Publish(Stored(n));
