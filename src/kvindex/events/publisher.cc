@@ -1,13 +1,8 @@
 #include "kvindex/events/publisher.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-#include <zmq.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -15,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kvindex/events/zmq_socket.h"
 
 namespace sluice::kvindex {
 namespace {
@@ -27,47 +23,6 @@ constexpr auto kDrainGrace = std::chrono::milliseconds(500);  // for what is que
 constexpr int kLingerMs = 300;                                // for what ZMQ still holds after that
 
 using Payload = std::shared_ptr<const std::string>;
-
-std::array<char, 8> BigEndian(uint64_t value) {
-  std::array<char, 8> bytes{};
-  for (size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(value >> (56 - 8 * i));
-  return bytes;
-}
-
-struct CloseSocket {
-  void operator()(void* socket) const { zmq_close(socket); }
-};
-struct TermContext {
-  void operator()(void* context) const { zmq_ctx_term(context); }
-};
-using Socket = std::unique_ptr<void, CloseSocket>;
-using Context = std::unique_ptr<void, TermContext>;
-
-// An event descriptor that wakes the publisher's thread out of zmq_poll.
-class Wakeup {
- public:
-  Wakeup() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-  ~Wakeup() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Wakeup(const Wakeup&) = delete;
-  Wakeup& operator=(const Wakeup&) = delete;
-  bool Valid() const { return fd_ >= 0; }
-  int Fd() const { return fd_; }
-  // Fails only when the counter is full, and then the thread is woken anyway.
-  void Signal() { [[maybe_unused]] const auto written = eventfd_write(fd_, 1); }
-  void Clear() {
-    eventfd_t count = 0;
-    [[maybe_unused]] const auto read = eventfd_read(fd_, &count);
-  }
-
- private:
-  int fd_;
-};
-
-bool SendFrame(void* socket, std::string_view bytes, int flags) {
-  return zmq_send(socket, bytes.data(), bytes.size(), flags | ZMQ_DONTWAIT) >= 0;
-}
 
 // Sends a payload without copying it: ZMQ holds a reference until the frame has left.
 bool SendPayload(void* socket, const Payload& payload) {
@@ -83,34 +38,10 @@ bool SendPayload(void* socket, const Payload& payload) {
   return false;
 }
 
-std::string LastEndpoint(void* socket) {
-  char buffer[1024];
-  size_t size = sizeof(buffer);
-  if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, buffer, &size) != 0 || size == 0) return {};
-  return std::string(buffer, size - 1);  // without the terminating zero
-}
-
 bool Binds(std::string_view endpoint) {
   return endpoint.find('*') != std::string_view::npos || endpoint.find("::") != std::string_view::npos ||
          endpoint.starts_with("ipc://") || endpoint.starts_with("inproc://");
 }
-
-Result<std::string> Attach(void* socket, const std::string& endpoint, bool bind, std::string_view key) {
-  const int rc = bind ? zmq_bind(socket, endpoint.c_str()) : zmq_connect(socket, endpoint.c_str());
-  if (rc == 0) {
-    std::string bound = LastEndpoint(socket);
-    return bound.empty() ? endpoint : bound;
-  }
-  const int error = zmq_errno();
-  const bool taken = error == EADDRINUSE;
-  return Fail(taken ? Code::kConflict : Code::kInvalidArgument,
-              "KV events: cannot " + std::string(bind ? "bind " : "connect to ") + std::string(key) + " '" + endpoint +
-                  "': " + zmq_strerror(error) +
-                  (taken ? "; another process has the port, choose another" : "; the form is tcp://HOST:PORT"),
-              std::string(key));
-}
-
-void SetInt(void* socket, int option, int value) { zmq_setsockopt(socket, option, &value, sizeof(value)); }
 
 }  // namespace
 

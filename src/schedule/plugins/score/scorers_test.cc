@@ -30,7 +30,7 @@ std::vector<float> Nearness(const model::PoolView& pool, const model::Target* pe
   const DecisionInput in{request, pool, board, states, {}, rng, peer};
   Candidates candidates;
   candidates.Reset(pool);
-  for (uint32_t row = 0; row < pool.size(); ++row) candidates.Add(row);
+  candidates.AddAll();
   std::vector<float> out(pool.size(), -1);
   dynamic_cast<const Scorer*>(plugin)->Score(in, candidates, out);
   return out;

@@ -1,0 +1,103 @@
+// Shard: one 64th of PrefixIndex, with everything that writes to it. Internal to the index. Thread rule: its methods
+// are called with `mutex` held; readers (prefix_lookup.cc) only load `table`, the directory and what hangs below.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "kvindex/prefix_cells.h"
+#include "kvindex/prefix_index.h"
+
+namespace sluice::kvindex {
+
+// What shards share.
+struct ShardContext {
+  MemoryBudget& budget;
+  uint32_t row;  // 64-bit words that a bitset over all slots takes
+  // Per slot: live holders.
+  std::vector<std::atomic<uint32_t>> holders;
+  std::atomic<uint64_t> evicted{0}, refused{0};
+
+  // Epochs. A reader shows the epoch in which it began, 0 between lookups; what was replaced in epoch e is freed when
+  // nobody shows e or less.
+  struct alignas(64) Reader {
+    std::atomic<uint64_t> epoch{0};
+    std::atomic<bool> taken{false};
+  };
+  std::vector<Reader> readers;
+  std::atomic<uint64_t> epoch{1};
+  uint64_t OldestReader() const;
+
+  ShardContext(MemoryBudget& b, uint32_t slots, uint32_t readers_max)
+      : budget(b), row((slots + 63) / 64), holders(slots), readers(readers_max) {}
+};
+
+class alignas(64) Shard {
+ public:
+  std::mutex mutex;
+  std::atomic<cells::Table> table{cells::Table{}};
+  cells::Directory records;
+
+  void Open(ShardContext& context);
+  ~Shard();
+
+  PrefixIndex::Stored Add(uint32_t slot, Holding holding, uint64_t key, const cells::Hash& hash, uint32_t now);
+  uint8_t Remove(uint32_t slot, uint8_t set, uint64_t key, const cells::Hash& hash);
+  void Touch(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now);
+  std::optional<uint32_t> AgeTicks(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now) const;
+  void RemoveAll(uint32_t slot, uint8_t set);
+  void ClampAges(uint32_t now);
+  void Reclaim();
+
+ private:
+  struct Cell {
+    cells::Bucket* bucket = nullptr;
+    int i = 0;
+    std::atomic<cells::Word>& word() const { return bucket->word[i]; }
+    explicit operator bool() const { return bucket != nullptr; }
+  };
+  // What the two buckets of a key say about it.
+  struct Found {
+    Cell record;
+    Cell own;         // the slot's cell
+    Cell others[10];  // other slots' cells
+    int others_count = 0;
+    Cell free;
+  };
+  struct Retired {
+    uint64_t epoch;
+    cells::Table table;
+    cells::Record* record;  // null: a table
+    int64_t number;         // of a record that can be given again; -1: none
+  };
+
+  Found Find(uint32_t slot, uint64_t key, const cells::Hash& hash) const;
+  static void Put(Cell cell, uint64_t key, cells::Word word);
+  bool Take(size_t bytes, size_t limit);
+  static Cell Room(cells::Table at, const cells::Hash& hash);
+  bool Grow();
+  static bool Copy(cells::Table old, cells::Table grown);
+  Cell MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now);
+  void EvictCell(Cell cell);
+  static uint32_t AgeOf(const Shard& shard, cells::Word word, uint32_t now);
+
+  cells::Record& RecordOf(cells::Word word) const { return *records.At(word & ~cells::kRecordBit).load(); }
+  cells::Record* Build(const std::vector<cells::Word>& holders);
+  bool NewNumber(uint32_t& number);
+  PrefixIndex::Stored Promote(const Found& found, uint32_t slot, Holding holding, uint32_t now);
+  PrefixIndex::Stored AddToRecord(Cell cell, uint32_t slot, Holding holding, uint32_t now);
+  uint8_t RemoveFromRecord(Cell cell, uint32_t slot, uint8_t set);
+  bool Rebuild(Cell cell, const std::vector<cells::Word>& holders);
+  void Collect(cells::Record& record, std::vector<cells::Word>& out) const;
+  void Fit(Cell cell);
+  void Retire(cells::Table old_table, cells::Record* record, int64_t number);
+  void Free(const Retired& retired);
+
+  ShardContext* context_ = nullptr;
+  uint32_t live_ = 0;  // cells in use
+  uint32_t numbers_ = 0;
+  std::vector<uint32_t> free_numbers_;
+  std::vector<Retired> retired_;
+};
+
+}  // namespace sluice::kvindex
