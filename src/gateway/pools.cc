@@ -85,6 +85,8 @@ Result<Pools::Choice> Pools::ByModel(const parse::Route& route, model::Request& 
       return choice;
     }
   }
+  // With one pool there is no doubt where it belongs: endpoints that have not told their models yet are tried.
+  if (!any_known && pools_.size() == 1 && pools_.front()->View()->size() > 0) return Choice{pools_.front().get(), {}};
   if (any_known) return Fail(Code::kNotFound, "The model `" + request.model + "` does not exist.", "model");
   return Fail(Code::kUnavailable,
               "no endpoint has answered yet; try again in a moment (`sluice get` shows their state)");

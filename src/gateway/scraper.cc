@@ -99,6 +99,11 @@ void Scraper::Add(model::EndpointId id) {
   if (watched_.size() <= id.slot) watched_.resize(id.slot + 1);
   watched_[id.slot] = std::make_unique<Watched>(loop_, id, *endpoint);
   watched_[id.slot]->tasks.Spawn(Watch(watched_[id.slot].get()));
+  if (!started_) return;
+  // At once, not with the next tick: until it has told its models it gets no requests.
+  watched_[id.slot]->state = Watched::State::kQueued;
+  queue_.push_front(id);
+  tick_timer_.Set(loop_.Now());
 }
 
 void Scraper::Remove(model::EndpointId id) {

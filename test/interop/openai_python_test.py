@@ -283,7 +283,7 @@ def test_an_unknown_model_is_not_found(client):
     ({"max_tokens": -1}, "max_tokens"),
     ({"top_p": 3}, "top_p"),
     ({"messages": "hi"}, "messages"),
-    ({"messages": []}, "conversation"),
+    ({"messages": []}, "messages"),
     ({"tool_choice": "required"}, "tool"),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}}, ""),
 ])
