@@ -1,5 +1,5 @@
-// The C interface of third_party/tokenizers/src/lib.rs; who reads one changes the other. Only hf_tokenizer.cc includes
-// this. Lists that it gives are freed by the function for their kind, exactly once.
+// The C interface of third_party/tokenizers/src/lib.rs; who reads one changes the other. Only hf_tokenizer.cc and the
+// benchmark include this. Lists that it gives are freed by the function for their kind, exactly once.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,8 @@ SluiceHfHandle* sluice_hf_open(const uint8_t* json, size_t size, SluiceHfBytes* 
 void sluice_hf_close(SluiceHfHandle* handle);
 bool sluice_hf_encode(const SluiceHfHandle* handle, const uint8_t* data, size_t size, bool add_special,
                       bool parse_special, SluiceHfIds* out, SluiceHfBytes* error);
+// For tokenize_bench: `rounds` times, without leaving Rust; the number of ids.
+size_t sluice_hf_encode_rounds(const SluiceHfHandle* handle, const uint8_t* data, size_t size, size_t rounds);
 bool sluice_hf_decode(const SluiceHfHandle* handle, const uint32_t* ids, size_t count, bool skip_special,
                       SluiceHfBytes* out, SluiceHfBytes* error);
 // The vocabulary's spelling of a token (which is not its text).
