@@ -215,6 +215,8 @@ void InferenceCall::Conclude(const model::Target& target, Scheduler::Flight&& fl
     end.prompt_tokens = report_.usage->prompt_tokens;
     end.cached_tokens = report_.usage->cached_tokens;
     end.output_tokens = report_.usage->completion_tokens;
+  } else if (report_.event_stream) {
+    end.output_tokens = static_cast<int64_t>(report_.events);  // about one a token, as upstream counts
   }
   attributes_ = pool_->scheduler().End(std::move(flight), end);
   if (report_.outcome != RelayOutcome::kNotSent) {

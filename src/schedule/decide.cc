@@ -93,6 +93,7 @@ void DecisionRun::Begin() {
   receipt_.notes.clear();
   receipt_.error.reset();
   receipt_.dropped_reason = {};
+  receipt_.members = pool_.members;
   receipt_.screeners = policy_.screener_names;
   receipt_.saturation = -1;
   receipt_.observed.reset();
@@ -314,7 +315,7 @@ void DecisionRun::RunScorers(const Profile& profile) {
 void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers,
                                size_t position) const {
   ReceiptCandidate& candidate = out.candidates.emplace_back();
-  candidate.endpoint = pool_.members->endpoints[row];
+  candidate.endpoint = pool_.members->endpoints[row].get();
   candidate.verdict = verdict;
   if (match_ != nullptr) candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
   if (latency_ != nullptr) candidate.predicted_ttft_ms = latency_->ttft_ms[row];
