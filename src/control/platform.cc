@@ -182,7 +182,8 @@ std::vector<ProcessSpec> PlanProcesses(const std::vector<PlannedService>& servic
   argv = {options.executable, "gateway",
           "--host",           options.listen.host,
           "--port",           std::to_string(options.listen.port),
-          "--drain-timeout",  std::to_string(kDrainSeconds)};
+          "--drain-timeout",  std::to_string(kDrainSeconds),
+          "--state-dir",      dir.path()};
   for (const PlannedService& service : services) {
     for (size_t i = 0; i < service.workers.size(); ++i) {
       processes.push_back(Worker(service, i, threads, options, dir));

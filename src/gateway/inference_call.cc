@@ -183,6 +183,7 @@ Task<> InferenceCall::TryOnce() {
   if (!Decide(*view)) co_return;
   const model::Target target = pool_->scheduler().decision().pick();
   Scheduler::Flight flight = pool_->scheduler().Dispatch(request_, *view);
+  parts_.metrics.Expected(*series_, pool_->scheduler().decision().receipt.expected_ttft_ms);
   parts_.metrics.Running(*series_, 1);
   endpoint_ = target.endpoint->host_port();
   ++tries_;

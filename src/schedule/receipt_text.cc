@@ -229,8 +229,8 @@ std::string ReceiptTable(const Receipt& receipt) {
   std::string out = "request " + receipt.request_id + "  model " + receipt.model;
   if (receipt.target_model != receipt.model) out += " -> " + receipt.target_model;
   if (!receipt.fairness_id.empty()) out += "  tenant " + receipt.fairness_id;
-  out += "  priority " + std::to_string(receipt.priority) + "\nprompt " +
-         std::to_string(receipt.prompt_tokens) + " tokens";
+  out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) +
+         " tokens";
   if (receipt.prompt_tokens_estimated) out += " (estimated from bytes)";
   out += ", decided in " + std::to_string(receipt.decide_ns / 1000) + " us: " + std::string(Outcome(receipt)) + "\n";
   if (receipt.error) out += receipt.error->message + "\n";
