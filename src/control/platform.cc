@@ -26,7 +26,8 @@ constexpr const char* kLabels =
     "    app.kubernetes.io/part-of: llminferenceservice\n"
     "    app.kubernetes.io/component: llminferenceservice-workload\n"
     "    kserve.io/component: workload\n"
-    "    llm-d.ai/role: both\n";
+    "    llm-d.ai/role: both\n"
+    "    llm-d.ai/accelerator: cpu\n";  // the latency model starts from a processor's figures
 
 std::string WorkerName(const PlannedService& service, size_t index) {
   return service.key + "-" + std::to_string(index);
@@ -202,7 +203,8 @@ std::string EndpointsYaml(const PlannedService& service) {
     text += "- name: " + Quoted(WorkerName(service, i)) + "\n  namespace: " + Quoted(service.spec.name_space) +
             "\n  address: " + Quoted(service.workers[i].host) + "\n  port: \"" +
             std::to_string(service.workers[i].port) + "\"\n" + kLabels +
-            "    app.kubernetes.io/name: " + Quoted(service.spec.name) + "\n";
+            "    app.kubernetes.io/name: " + Quoted(service.spec.name) +
+            "\n    llm-d.ai/model: " + Quoted(service.key) + "\n";
   }
   return text;
 }
