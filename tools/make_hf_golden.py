@@ -216,6 +216,12 @@ def main():
         data = json.loads(tok.to_str())
         if "merges" in data["model"]:
             data["model"]["merges"] = [" ".join(m) if isinstance(m, list) else m for m in data["model"]["merges"]]
+        if name == "byte-level":
+            config = {"eos_token": {"content": "<|im_end|>", "special": True}, "bos_token": None, "chat_template": CHATML}
+        else:
+            config = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": [{"name": "default", "template": "unused"}]}
+            (folder / "chat_template.jinja").write_text(LINES)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
         (folder / "tokenizer.json").write_text(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
         tok = Tokenizer.from_file(str(folder / "tokenizer.json"))
         literal = Tokenizer.from_file(str(folder / "tokenizer.json"))
