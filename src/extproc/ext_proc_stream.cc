@@ -112,10 +112,9 @@ void ExtProcStream::AnswerBodyless() {
 }
 
 void ExtProcStream::OnRequestBody() {
-  if (request_ != Request::kHead) {
-    return OutOfOrder(request_ == Request::kNothing ? "a body before the request's head"
-                                                    : "a body after the request's end");
-  }
+  if (request_ == Request::kNothing) return OutOfOrder("a body before the request's head");
+  // Envoy from 1.35 on sends the last piece of a long body twice, now and then (envoyproxy/envoy#46237).
+  if (request_ == Request::kAnswered) return;
   const ProcessingRequest& in = parts_.scratch;
   if (body_.size() + in.body.size() > parts_.options.body_bytes_max) {
     return Refuse(

@@ -4,7 +4,8 @@
 // bytes. An answer that is streamed passes piece by piece; one that is not is held until its end, or until
 // held_bytes_max, so that the client's model name can be put back in one go. Request trailers end a body as its last
 // piece does (upstream never answers them). A response's head may come at any time after the request's: Envoy answers
-// for itself too. Whatever else is out of order ends the stream with INVALID_ARGUMENT.
+// for itself too. A piece of body behind the end is passed over, because Envoy repeats the last one at times. Whatever
+// else is out of order ends the stream with INVALID_ARGUMENT.
 // Thread rule: the loop's thread. Ownership: borrows everything; owns the request until it is routed.
 // Cost: one copy of the request's head and body; no allocation for a piece of a streamed answer.
 // Limits: Options; a message's size is the transport's.

@@ -3,6 +3,7 @@
 #include "parse/json_edit.h"
 #include "parse/read_request.h"
 #include "schedule/decide.h"
+#include "schedule/receipt_text.h"
 
 namespace sluice::extproc {
 
@@ -117,6 +118,18 @@ tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& request) {
   return routing;
 }
 
+void PoolDirector::LogScores() const {
+  if (!observe::Enabled(Level::kInfo, "schedule")) return;
+  const schedule::PodScores scores = schedule::PodScoresOf(parts_.pool.scheduler().decision().receipt);
+  Log(Level::kInfo, "schedule", "Got pod scores",
+      {{"x-request-id", scores.request_id},
+       {"model", scores.model},
+       {"resolvedTargetModel", scores.resolved_target_model},
+       {"criticality", scores.criticality},
+       {"pool", parts_.pool.name()},
+       {"scores", observe::Field::Json{scores.scores_json}}});
+}
+
 tl::expected<Routing, Refusal> PoolDirector::Decide() {
   const std::shared_ptr<const model::PoolView> view = parts_.pool.View();
   schedule::Scheduler& scheduler = parts_.pool.scheduler();
@@ -127,6 +140,7 @@ tl::expected<Routing, Refusal> PoolDirector::Decide() {
     Log(Level::kWarn, kModule, "a decision was made without all of its data",
         {{"request_id", request_.id}, {"missing", decision.receipt.notes.front()}});
   }
+  LogScores();
   receipt_ = parts_.receipts.Push(decision.receipt);
   if (!decision.ok()) {
     parts_.metrics.NotScheduled(*series_, took);
