@@ -127,6 +127,12 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                                 "Time between two scrapes of an endpoint, as reached.", {"name"})),
       retries_(r.AddCounter("sluice_gateway_retries_total", "Requests sent to another endpoint after a failure.",
                             {"reason"})),
+      predicted_ttft_(r.AddHistogram("llm_d_epp_request_predicted_ttft_seconds",
+                                     "[ALPHA] To the first byte, as the latency model expected it at dispatch.",
+                                     {"plugin_name", "plugin_type", "model_name", "target_model_name"}, kTtftSeconds)),
+      model_error_(r.AddGauge("sluice_gateway_latency_model_error_ratio",
+                              "Mean of |expected - measured| / measured over the last 256 (what: ttft, itl).",
+                              {"pool", "kind", "what"})),
       rewrites_(r.AddCounter("llm_d_epp_model_rewrite_decisions_total",
                              "[ALPHA] Requests whose model an InferenceModelRewrite replaced.",
                              {"model_rewrite_name", "model_name", "target_model"})),
@@ -155,6 +161,7 @@ struct GatewayMetrics::Series {
   observe::Histogram* ntpot = nullptr;
   observe::Histogram* tpot = nullptr;
   observe::Histogram* itl = nullptr;
+  observe::Histogram* predicted_ttft = nullptr;
   std::map<std::string, observe::Counter*, std::less<>> scheduled_to;  // by endpoint name
 
   std::vector<std::string_view> Values(std::initializer_list<std::string_view> more = {}) const {
@@ -240,6 +247,21 @@ void GatewayMetrics::Failed(Series& series, Code code) {
 }
 
 void GatewayMetrics::Retried(std::string_view reason) { retries_.With({reason}).Add(); }
+
+void GatewayMetrics::Expected(Series& series, double ttft_ms) {
+  if (series.predicted_ttft == nullptr) {
+    series.predicted_ttft =
+        &predicted_ttft_.With({"latency-model", "latency-model", series.labels[0], series.labels[1]});
+  }
+  series.predicted_ttft->Observe(ttft_ms / 1e3);
+}
+
+void GatewayMetrics::Latency(std::string_view pool, const std::vector<latency::KindDescription>& kinds) {
+  for (const latency::KindDescription& kind : kinds) {
+    if (kind.ttft.samples > 0) model_error_.With({pool, kind.name, "ttft"}).Set(kind.ttft.mape);
+    if (kind.itl.samples > 0) model_error_.With({pool, kind.name, "itl"}).Set(kind.itl.mape);
+  }
+}
 
 void GatewayMetrics::Rewritten(std::string_view object, std::string_view model, std::string_view target_model) {
   rewrites_.With({object, Bounded(models_, model), Bounded(models_, target_model)}).Add();

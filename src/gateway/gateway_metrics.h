@@ -8,9 +8,11 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "gateway/relay.h"
+#include "latency/model.h"
 #include "model/pool_view.h"
 #include "observe/metrics.h"
 
@@ -32,6 +34,10 @@ class GatewayMetrics {
   void Ended(Series& series, const RelayReport& report, TimePoint received, bool streaming);
   void Failed(Series& series, Code code);
   void Retried(std::string_view reason);
+  // What was expected of a dispatched request.
+  void Expected(Series& series, double ttft_ms);
+  // What the latency model of a pool knows of itself.
+  void Latency(std::string_view pool, const std::vector<latency::KindDescription>& kinds);
   void Rewritten(std::string_view object, std::string_view model, std::string_view target_model);
   // `what`: reloaded, refused, promoted, reverted.
   void PolicyChanged(std::string_view pool, std::string_view what);
@@ -75,6 +81,8 @@ class GatewayMetrics {
   observe::Family<observe::Counter>& extract_errors_;
   observe::Family<observe::Gauge>& scrape_period_;
   observe::Family<observe::Counter>& retries_;
+  observe::Family<observe::Histogram>& predicted_ttft_;
+  observe::Family<observe::Gauge>& model_error_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;
 };

@@ -183,6 +183,7 @@ Task<> InferenceCall::TryOnce() {
   if (!Decide(*view)) co_return;
   const model::Target target = pool_->scheduler().decision().pick();
   Scheduler::Flight flight = pool_->scheduler().Dispatch(request_, *view);
+  parts_.metrics.Expected(*series_, pool_->scheduler().decision().receipt.expected_ttft_ms);
   parts_.metrics.Running(*series_, 1);
   endpoint_ = target.endpoint->host_port();
   ++tries_;
@@ -215,6 +216,8 @@ void InferenceCall::Conclude(const model::Target& target, Scheduler::Flight&& fl
     end.prompt_tokens = report_.usage->prompt_tokens;
     end.cached_tokens = report_.usage->cached_tokens;
     end.output_tokens = report_.usage->completion_tokens;
+  } else if (report_.event_stream) {
+    end.output_tokens = static_cast<int64_t>(report_.events);  // about one a token, as upstream counts
   }
   attributes_ = pool_->scheduler().End(std::move(flight), end);
   if (report_.outcome != RelayOutcome::kNotSent) {

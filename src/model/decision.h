@@ -1,6 +1,6 @@
 // Decision: where a request goes. Receipt: why, in numbers, complete enough to be read by a person and checked by a
 // test. Thread rule: plain values; a Decision can be reused for the next request, and then allocates nothing.
-// Ownership: receipts share endpoints and column names by pointer, so they outlive pool and policy.
+// Ownership: receipts share members and column names by pointer, so they outlive pool and policy.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,8 @@
 #include "model/endpoint.h"
 
 namespace sluice::model {
+
+struct PoolMembers;
 
 // The names of a profile's filters and scorers: one object a policy, shared by all its receipts.
 struct ReceiptColumns {
@@ -39,8 +41,9 @@ enum Verdict : int16_t {
   kScreenedOut = -16,     // and below: kScreenedOut - i is the i-th of the receipt's screeners
 };
 
+// Trivial on purpose: receipts are copied with every decision.
 struct ReceiptCandidate {
-  std::shared_ptr<const Endpoint> endpoint;
+  const Endpoint* endpoint = nullptr;  // one of the receipt's members
   int16_t verdict = kCandidate;
   uint32_t matched_blocks = 0;
   float predicted_ttft_ms = std::numeric_limits<float>::quiet_NaN();  // NaN: no producer predicts it
@@ -84,7 +87,8 @@ struct Receipt {
   uint64_t decide_ns = 0;
   uint32_t prompt_tokens = 0;
   bool prompt_tokens_estimated = true;
-  uint32_t block_size = 0;  // tokens a matched block stands for; 0: no prefix producer ran
+  uint32_t block_size = 0;                     // tokens a matched block stands for; 0: no prefix producer ran
+  std::shared_ptr<const PoolMembers> members;  // whom the candidates point to
   std::shared_ptr<const std::vector<std::string>> screeners;  // names; null: none
   double saturation = -1;                                     // asked for sheddable requests only; below 0: not asked
   std::vector<ProfileReceipt> profiles;                       // those that ran, in order

@@ -82,6 +82,9 @@ void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileRecei
   WriteFilters(json, profile, candidate);
   json.Field("matched_tokens", MatchedTokens(receipt, candidate));
   WriteNumber(json, "data_age_ms", candidate.data_age_ms);
+  if (std::isfinite(candidate.predicted_ttft_ms)) {
+    WriteNumber(json, "predicted_ttft_ms", candidate.predicted_ttft_ms);
+  }
   json.Key("scores").BeginObject();
   for (size_t s = 0; s < scorers.size() && candidate.verdict == model::kCandidate; ++s) {
     WriteNumber(json, scorers[s].name, scores[s]);
@@ -120,7 +123,9 @@ void WriteObserved(JsonWriter& json, const model::Observed& observed) {
   measured("ttft_ms", observed.ttft_ms);
   measured("e2e_ms", observed.e2e_ms);
   measured("cached_tokens", static_cast<double>(observed.cached_tokens));
-  json.EndObject();
+  json.Key("attributes").BeginObject();
+  for (const auto& [name, value] : observed.attributes) json.Field(name, value);
+  json.EndObject().EndObject();
 }
 
 std::string NumberText(float value) {
@@ -178,8 +183,14 @@ std::string ReceiptJson(const Receipt& receipt) {
   JsonWriter json(out);
   json.BeginObject().Field("request_id", receipt.request_id).Field("model", receipt.model);
   json.Field("target_model", receipt.target_model).Field("priority", receipt.priority);
-  json.Field("streaming", receipt.streaming).Field("time", receipt.unix_seconds);
+  json.Field("fairness_id", receipt.fairness_id)
+      .Field("streaming", receipt.streaming)
+      .Field("time", receipt.unix_seconds);
   json.Field("prompt_tokens", receipt.prompt_tokens).Field("prompt_tokens_estimated", receipt.prompt_tokens_estimated);
+  json.Key("expected_ttft_ms");
+  receipt.expected_ttft_ms >= 0 ? json.Double(receipt.expected_ttft_ms) : json.Null();
+  json.Field("expected_plus_minus_ms", receipt.expected_plus_minus_ms).Key("saturation");
+  receipt.saturation >= 0 ? json.Double(receipt.saturation) : json.Null();
   json.Field("outcome", Outcome(receipt)).Key("error");
   if (receipt.error) {
     json.BeginObject()
@@ -217,11 +228,19 @@ std::string ReceiptJson(const Receipt& receipt) {
 std::string ReceiptTable(const Receipt& receipt) {
   std::string out = "request " + receipt.request_id + "  model " + receipt.model;
   if (receipt.target_model != receipt.model) out += " -> " + receipt.target_model;
+  if (!receipt.fairness_id.empty()) out += "  tenant " + receipt.fairness_id;
   out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) +
          " tokens";
   if (receipt.prompt_tokens_estimated) out += " (estimated from bytes)";
   out += ", decided in " + std::to_string(receipt.decide_ns / 1000) + " us: " + std::string(Outcome(receipt)) + "\n";
   if (receipt.error) out += receipt.error->message + "\n";
+  if (receipt.saturation >= 0) {
+    out += "saturation " + NumberText(static_cast<float>(receipt.saturation)) + " (1 and more sheds this priority)\n";
+  }
+  if (receipt.expected_ttft_ms >= 0) {
+    out += "expected first token after " + NumberText(static_cast<float>(receipt.expected_ttft_ms)) + " ms, ± " +
+           NumberText(static_cast<float>(receipt.expected_plus_minus_ms)) + " ms\n";
+  }
   for (const std::string& note : receipt.notes) out += "note: " + note + "\n";
   for (const ProfileReceipt& profile : receipt.profiles) out += ProfileTable(receipt, profile);
   if (receipt.observed) {
