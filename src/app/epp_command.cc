@@ -43,6 +43,7 @@ constexpr const char* kNeedsKubernetes =
 constexpr const char* kMetricNames =
     "was removed upstream: the names of an engine's metrics are parameters of core-metrics-extractor in the "
     "configuration";
+constexpr const char* kLogFlags = "is not there: --log-level, --log-levels and --log-format say what is logged and how";
 constexpr Refused kRefused[] = {
     {"--pool-namespace", kNeedsKubernetes},
     {"--pool-group", kNeedsKubernetes},
@@ -59,10 +60,12 @@ constexpr Refused kRefused[] = {
     {"--cache-info-metric", kMetricNames},
     {"--metrics-staleness-threshold", "is not there: metrics are stale after 2 s"},
     {"--refresh-prometheus-metrics-interval", "is not there: the pool's gauges are computed when they are asked for"},
-    {"--enable-cert-reload", "is not there: restart the picker for a new certificate", true},
     {"--enable-pprof", "is not there: profile this program with perf", true},
     {"--tracing", "is not there: this picker writes receipts (/debug/decisions/ID on the metrics port)", true},
-    {"--enable-grpc-stream-metrics", "is not there", true},
+    {"--enable-grpc-stream-metrics", "is not there: /metrics counts requests, each of which is a stream", true},
+    {"-v", kLogFlags},
+    {"--zap-log-level", kLogFlags},
+    {"--zap-encoder", kLogFlags},
 };
 
 void AddRefused(CLI::App& command) {
@@ -158,6 +161,9 @@ Result<extproc::PickerOptions> ToOptions(const Flags& flags) {
   const auto tls = ToTls(flags);
   if (!tls) return tl::unexpected(tls.error());
   options.tls = flags.secure ? std::optional(*tls) : std::nullopt;
+  if (options.reload_certificate && (!flags.secure || flags.cert_path.empty())) {
+    return Fail(Code::kInvalidArgument, "--enable-cert-reload needs --cert-path and TLS: there is no file to watch");
+  }
   options.stream.use_subset_hint = !flags.ignore_subset;
   options.stream.body_bytes_max = flags.body_max;
   if (!flags.state_dir.empty()) options.pool.state_path = flags.state_dir + "/latency-" + options.pool.name + ".json";
@@ -267,6 +273,8 @@ void AddServerFlags(CLI::App& command, Flags& flags) {
                    "TLS on the ext_proc port (the default; =false: clear text)");
   command.add_option("--cert-path", flags.cert_path,
                      "folder with tls.crt and tls.key (default: a self-signed certificate is made)");
+  command.add_flag("--enable-cert-reload", options.reload_certificate,
+                   "use other files in --cert-path when they change");
   command.add_option("--tls-min-version", flags.tls_min, "VersionTLS12 or VersionTLS13")->capture_default_str();
   command.add_option("--tls-cipher-suites", flags.cipher_suites, "IANA's names with commas between");
   command.add_option("--grpc-max-recv-msg-size", flags.receive_max, "largest message from Envoy")

@@ -1,12 +1,20 @@
 #include "extproc/picker.h"
 
 #include "extproc/health_service.h"
+#include "gateway/watched_file.h"
 #include "observe/log.h"
 #include "openai/error_body.h"
 
 namespace sluice::extproc {
 
+using observe::Level;
+using observe::Log;
 using runtime::Task;
+
+namespace {
+constexpr size_t kCertificateBytesMax = 1024 * 1024;
+constexpr Duration kCertificateInterval = std::chrono::milliseconds(500);
+}  // namespace
 
 // One ext_proc stream: the call, the protocol on it, and who decides.
 class Picker::Stream final : public net::GrpcHandler, private ReplySink {
@@ -43,7 +51,8 @@ Picker::Picker(runtime::Loop& loop, PickerOptions options)
       stream_parts_{.options = options_.stream, .rng = rng_, .scratch = scratch_},
       health_server_(loop, {}, net::GrpcCall::Accept(health_methods_)),
       metrics_server_(loop, {.error_body = [](const Error& error) { return openai::ErrorBody(error); }},
-                      [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}
+                      [this](net::ServerExchange& exchange) { return Handle(exchange); }),
+      tasks_(loop) {}
 
 Picker::~Picker() = default;
 
@@ -90,7 +99,28 @@ Status Picker::Listen() {
     return listening;
   }
   pool_->Start();
+  if (options_.reload_certificate) tasks_.Spawn(WatchCertificate());
   return {};
+}
+
+// Connections keep the certificate that they began with. Files that do not fit change nothing: a new certificate is
+// there some time before its key.
+Task<> Picker::WatchCertificate() {
+  gateway::WatchedFile certificate(options_.tls->certificate_path, kCertificateBytesMax);
+  gateway::WatchedFile key(options_.tls->key_path, kCertificateBytesMax);
+  for (bool first = true;; first = false) {
+    const auto new_certificate = certificate.Read();
+    const auto new_key = key.Read();
+    const bool changed = (new_certificate && *new_certificate) || (new_key && *new_key);
+    if (changed && !first) {
+      auto context = net::TlsContext::Make(*options_.tls);
+      if (context) *tls_ = std::move(*context);
+      Log(context ? Level::kInfo : Level::kWarn, "extproc",
+          context ? "certificate reloaded" : "changed certificate refused, the former one stays",
+          {{"file", options_.tls->certificate_path}, {"error", context ? std::string() : context.error().message}});
+    }
+    co_await runtime::SleepFor(loop_, kCertificateInterval);
+  }
 }
 
 Task<size_t> Picker::Drain(Duration timeout) {

@@ -30,7 +30,8 @@ struct PickerOptions {
   uint16_t metrics_port = 9090;
   gateway::PoolOptions pool;
   std::optional<net::TlsContext::Options> tls =
-      net::TlsContext::Options{};  // of the ext_proc port; nothing: clear text
+      net::TlsContext::Options{};   // of the ext_proc port; nothing: clear text
+  bool reload_certificate = false;  // when its files change
   bool health_on_main_port = false;
   bool emit_scores = false;
   ExtProcStream::Options stream;
@@ -68,6 +69,7 @@ class Picker {
 
   Picker(runtime::Loop& loop, PickerOptions options);
   bool Serving() const { return !draining_; }
+  runtime::Task<> WatchCertificate();
 
   // The metrics and debug port (debug_routes.cc).
   runtime::Task<> Handle(net::ServerExchange& exchange);
@@ -97,6 +99,7 @@ class Picker {
   std::optional<net::Http2Server> server_;
   net::Http2Server health_server_;
   net::HttpServer metrics_server_;
+  runtime::TaskScope tasks_;  // last: its tasks refer to the rest
 };
 
 }  // namespace sluice::extproc

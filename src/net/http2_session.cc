@@ -67,6 +67,7 @@ struct Http2Callbacks {
   }
 
   static int OnFrame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) SessionOf(user).PingAnswered();
     const bool head = frame->hd.type == NGHTTP2_HEADERS;
     if (!head && frame->hd.type != NGHTTP2_DATA) return 0;
     Http2Stream* stream = StreamOf(session, frame->hd.stream_id);
@@ -236,15 +237,24 @@ void Http2Session::Pull(std::string& out, size_t bytes_max) {
   pulled_ = nullptr;
 }
 
+// In two steps, or streams that are on their way would be lost: first the peer hears that it should open no more, and
+// when it has answered a ping behind that, no more are taken.
 void Http2Session::Drain() {
   if (draining_) return;
   draining_ = true;
+  nghttp2_submit_shutdown_notice(session_);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+}
+
+void Http2Session::PingAnswered() {
+  if (!draining_ || refusing_) return;
+  refusing_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
                         NGHTTP2_NO_ERROR, nullptr, 0);
 }
 
 bool Http2Session::over() const {
-  if (draining_ && streams_.empty() && nghttp2_session_want_write(session_) == 0) return true;
+  if (refusing_ && streams_.empty() && nghttp2_session_want_write(session_) == 0) return true;
   return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
 }
 

@@ -104,6 +104,7 @@ class Http2Session {
   void Received(Http2Stream& stream, std::string_view bytes);
   void GiveWindow(Http2Stream& stream);
   void Close(Http2Stream* stream);
+  void PingAnswered();
 
   Options options_;
   Accept accept_;
@@ -112,6 +113,7 @@ class Http2Session {
   size_t pull_max_ = 0;
   std::vector<Http2Stream*> streams_;
   bool draining_ = false;
+  bool refusing_ = false;  // the peer knows that it may open no streams
 };
 
 }  // namespace sluice::net

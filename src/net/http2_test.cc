@@ -226,8 +226,11 @@ TEST(Http2, DrainsWithoutANewStream) {
   const int32_t open = p.client.OpenGrpc("/t.T/Echo");
   p.Talk();
   p.server.Drain();
+  const int32_t on_its_way = p.client.OpenGrpc("/t.T/Echo");
+  p.client.SendMessage(on_its_way, "too", /*end=*/true);
   p.Talk();
   EXPECT_TRUE(p.client.went_away());
+  EXPECT_EQ(p.client.answers[on_its_way].body, Frame("too")) << "sent before the client could know";
   EXPECT_FALSE(p.server.over());
   p.client.SendMessage(open, "m", /*end=*/true);
   p.Talk();
