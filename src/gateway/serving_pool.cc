@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <set>
 
 #include "base/read_file.h"
@@ -206,6 +207,10 @@ Status ServingPool::OpenDecisionLog() {
   if (!decision_log_) {
     return Fail(Code::kInvalidArgument, "cannot write " + options_.decision_log_path + " (--decision-log)");
   }
+  // Headers and media addresses are in it: the owner's to read.
+  std::error_code ignored;
+  std::filesystem::permissions(options_.decision_log_path,
+                               std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
   scheduler_.SetLog(std::make_unique<schedule::DecisionLog>(
       [this](std::string_view lines) { decision_log_.write(lines.data(), static_cast<std::streamsize>(lines.size())); },
       options_.seed, EntropySeed(), options_.decision_log_bytes_max));
@@ -308,6 +313,7 @@ Task<> ServingPool::WatchFiles() {
     co_await runtime::SleepFor(loop_, kFileInterval);
     LookAtEndpoints(endpoints_problem);
     files_.Look(handlers);
+    decision_log_.flush();
     if (loop_.Now() < save_at) continue;
     save_at = loop_.Now() + kSaveInterval;
     SaveState();
