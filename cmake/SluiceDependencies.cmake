@@ -24,3 +24,15 @@ if(NOT EXISTS "${native_real}/sluice-third-party.cmake")
   message(FATAL_ERROR "${SLUICE_NATIVE} has no built llama.cpp; run `make setup` (or `tools/deps.sh native`)")
 endif()
 include("${native_real}/sluice-third-party.cmake")
+
+# Hugging Face's tokenizers, where `tools/deps.sh native` found a Rust toolchain; optional.
+add_library(sluice_hf_tokenizers INTERFACE)
+file(REAL_PATH "${CMAKE_SOURCE_DIR}/build/tokenizers" tokenizers_real)
+if(EXISTS "${tokenizers_real}/libsluice_tokenizers.a")
+  target_link_libraries(sluice_hf_tokenizers INTERFACE "${tokenizers_real}/libsluice_tokenizers.a" Threads::Threads ${CMAKE_DL_LIBS} m)
+  target_compile_definitions(sluice_hf_tokenizers INTERFACE SLUICE_HF_TOKENIZERS=1)
+else()
+  message(WARNING "no Hugging Face tokenizers (tools/deps.sh tokenizers says why): a token-producer cannot read a "
+                  "tokenizer.json; a .gguf file or an engine's /render take over")
+  target_compile_definitions(sluice_hf_tokenizers INTERFACE SLUICE_HF_TOKENIZERS=0)
+endif()

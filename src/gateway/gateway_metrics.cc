@@ -137,7 +137,17 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                              "[ALPHA] Requests whose model an InferenceModelRewrite replaced.",
                              {"model_rewrite_name", "model_name", "target_model"})),
       policy_changes_(r.AddCounter("sluice_gateway_policy_changes_total",
-                                   "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})) {}
+                                   "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})),
+      tokenized_(r.AddCounter("sluice_gateway_tokenized_requests_total",
+                              "Requests of pools that want exact tokens, by who made theirs: tokenizer, vllm, request "
+                              "(the client sent them), estimate (they could not be had).",
+                              {"pool", "source"})),
+      not_tokenized_(r.AddCounter("sluice_gateway_tokenize_failures_total",
+                                  "Requests whose exact tokens could not be had, so that they were estimated.",
+                                  {"pool", "source", "reason"})),
+      tokenize_(r.AddHistogram("sluice_gateway_tokenize_seconds",
+                               "Time a request waited for its tokens before the decision.", {"pool", "source"},
+                               kDecideSeconds)) {}
 
 std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& seen, std::string_view value) {
   const auto found = seen.find(value);
@@ -265,6 +275,15 @@ void GatewayMetrics::Latency(std::string_view pool, const std::vector<latency::K
 
 void GatewayMetrics::Rewritten(std::string_view object, std::string_view model, std::string_view target_model) {
   rewrites_.With({object, Bounded(models_, model), Bounded(models_, target_model)}).Add();
+}
+
+void GatewayMetrics::Tokenized(std::string_view pool, std::string_view source, Duration took) {
+  tokenized_.With({pool, source}).Add();
+  if (source != "request") tokenize_.With({pool, source}).Observe(Seconds(took));
+}
+
+void GatewayMetrics::NotTokenized(std::string_view pool, std::string_view source, std::string_view reason) {
+  not_tokenized_.With({pool, source, reason}).Add();
 }
 
 void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what) {

@@ -39,6 +39,10 @@ class GatewayMetrics {
   // What the latency model of a pool knows of itself.
   void Latency(std::string_view pool, const std::vector<latency::KindDescription>& kinds);
   void Rewritten(std::string_view object, std::string_view model, std::string_view target_model);
+  // Who made a request's tokens, and what waiting for them took; a source of "request" took nothing.
+  void Tokenized(std::string_view pool, std::string_view source, Duration took);
+  // Exact tokens were wanted from `source` and could not be had.
+  void NotTokenized(std::string_view pool, std::string_view source, std::string_view reason);
   // `what`: reloaded, refused, promoted, reverted.
   void PolicyChanged(std::string_view pool, std::string_view what);
   void Pool(std::string_view pool, const model::PoolView& view, TimePoint now);
@@ -85,6 +89,9 @@ class GatewayMetrics {
   observe::Family<observe::Gauge>& model_error_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;
+  observe::Family<observe::Counter>& tokenized_;
+  observe::Family<observe::Counter>& not_tokenized_;
+  observe::Family<observe::Histogram>& tokenize_;
 };
 
 }  // namespace sluice::gateway

@@ -3,7 +3,8 @@
 namespace sluice::model {
 
 size_t Receipt::ByteSize() const {
-  size_t bytes = sizeof(Receipt) + request_id.capacity() + model.capacity() + target_model.capacity();
+  size_t bytes =
+      sizeof(Receipt) + request_id.capacity() + model.capacity() + target_model.capacity() + token_source.capacity();
   for (const ProfileReceipt& profile : profiles) {
     bytes += sizeof(ProfileReceipt) + profile.candidates.capacity() * sizeof(ReceiptCandidate) +
              profile.scores.capacity() * sizeof(float);

@@ -87,6 +87,9 @@ struct Receipt {
   uint64_t decide_ns = 0;
   uint32_t prompt_tokens = 0;
   bool prompt_tokens_estimated = true;
+  std::string token_source;                    // who made the tokens: "tokenizer", "vllm", "request", "estimate"
+  uint64_t tokenize_us = 0;                    // before the decision
+  uint64_t token_bytes_reused = 0;             // of the prompts' text: remembered from an earlier turn
   uint32_t block_size = 0;                     // tokens a matched block stands for; 0: no prefix producer ran
   std::shared_ptr<const PoolMembers> members;  // whom the candidates point to
   std::shared_ptr<const std::vector<std::string>> screeners;  // names; null: none

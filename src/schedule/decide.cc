@@ -88,6 +88,10 @@ void DecisionRun::Begin() {
   receipt_.target_model = in_.request.target_model;
   receipt_.priority = in_.request.priority;
   receipt_.fairness_id = in_.request.fairness_id;
+  const model::TokenOrigin& origin = in_.request.tokens;
+  receipt_.token_source = origin.source;
+  receipt_.tokenize_us = origin.tokenize_us;
+  receipt_.token_bytes_reused = origin.reused_bytes;
   receipt_.streaming = in_.request.streaming;
   receipt_.primary = 0;
   receipt_.block_size = 0;
@@ -205,6 +209,9 @@ bool DecisionRun::Admit() {
 }
 
 void DecisionRun::Produce() {
+  if (const std::string& missing = in_.request.tokens.missing; !missing.empty()) {
+    receipt_.notes.push_back("tokens are estimated from bytes: " + missing);
+  }
   for (const BoundProducer& bound : policy_.producers) {
     Data& data = state_.board_.At(static_cast<size_t>(bound.slot));
     if (const Status produced = bound.producer->Produce(in_, state_.base_, data); !produced) {
@@ -219,6 +226,7 @@ void DecisionRun::Produce() {
   const auto* tokens = state_.board_.Get<TokenizedPrompt>(policy_.tokens_slot);
   if (match_ != nullptr) receipt_.block_size = match_->block_size;
   receipt_.prompt_tokens_estimated = tokens == nullptr || tokens->estimated;
+  if (receipt_.token_source.empty()) receipt_.token_source = receipt_.prompt_tokens_estimated ? "estimate" : "request";
   if (tokens != nullptr) {
     receipt_.prompt_tokens = static_cast<uint32_t>(tokens->size());
     return;

@@ -187,6 +187,8 @@ std::string ReceiptJson(const Receipt& receipt) {
       .Field("streaming", receipt.streaming)
       .Field("time", receipt.unix_seconds);
   json.Field("prompt_tokens", receipt.prompt_tokens).Field("prompt_tokens_estimated", receipt.prompt_tokens_estimated);
+  json.Field("token_source", receipt.token_source).Field("tokenize_us", receipt.tokenize_us);
+  json.Field("token_bytes_reused", receipt.token_bytes_reused);
   json.Key("expected_ttft_ms");
   receipt.expected_ttft_ms >= 0 ? json.Double(receipt.expected_ttft_ms) : json.Null();
   json.Field("expected_plus_minus_ms", receipt.expected_plus_minus_ms).Key("saturation");
@@ -231,7 +233,12 @@ std::string ReceiptTable(const Receipt& receipt) {
   if (!receipt.fairness_id.empty()) out += "  tenant " + receipt.fairness_id;
   out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) +
          " tokens";
-  if (receipt.prompt_tokens_estimated) out += " (estimated from bytes)";
+  out += receipt.prompt_tokens_estimated ? " (estimated from bytes)" : " (by " + receipt.token_source;
+  if (!receipt.prompt_tokens_estimated) {
+    if (receipt.tokenize_us > 0) out += ", in " + std::to_string(receipt.tokenize_us) + " us";
+    if (receipt.token_bytes_reused > 0) out += ", " + std::to_string(receipt.token_bytes_reused) + " bytes known";
+    out += ")";
+  }
   out += ", decided in " + std::to_string(receipt.decide_ns / 1000) + " us: " + std::string(Outcome(receipt)) + "\n";
   if (receipt.error) out += receipt.error->message + "\n";
   if (receipt.saturation >= 0) {

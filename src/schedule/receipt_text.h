@@ -4,8 +4,9 @@
 //
 // JSON, fields always present unless marked:
 //   request_id, model, target_model, priority, fairness_id, streaming, time (unix seconds), prompt_tokens,
-//   prompt_tokens_estimated, expected_ttft_ms (of the pick, by the latency model; null: none),
-//   expected_plus_minus_ms, saturation (null: asked for sheddable requests only),
+//   prompt_tokens_estimated, token_source ("tokenizer", "vllm", "request", "estimate"), tokenize_us (before the
+//   decision), token_bytes_reused (of the prompt's text, tokenized in an earlier turn), expected_ttft_ms (of the pick,
+//   by the latency model; null: none), expected_plus_minus_ms, saturation (null: asked for sheddable requests only),
 //   outcome ("picked", "rejected-no-endpoints", "rejected-saturated", "error"), error (null or {code, message}),
 //   notes [what was missing from the scores],
 //   profile, pick (endpoint or null), runner_up (endpoint or null), decide_us, weights {scorer: weight},
