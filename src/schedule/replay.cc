@@ -316,13 +316,13 @@ Status Replay::Impl::OnDecide(Fields& line) {
   clock.now = TimePoint(Duration(line.Int("now")));
   const bool acting = line.Bool("acting");
   const uint64_t digest = line.Uint("digest");
-  latest = std::make_unique<Recorded>();
+  auto made = std::make_unique<Recorded>();
   const auto object = line.Get("request");
   if (!object) line.Wrong("request");
-  const bool exact = object && ReadRequest(*object, line, *latest);
+  const bool exact = object && ReadRequest(*object, line, *made);
   if (const Status read = line.status(); !read) return read;
 
-  const model::Decision& decision = scheduler->Decide(latest->request, pool, acting);
+  const model::Decision& decision = scheduler->Decide(made->request, pool, acting);
   ++outcome.decisions;
   const std::string recorded = Where(line);
   if (DecisionDigest(decision) == digest) {
@@ -330,15 +330,15 @@ Status Replay::Impl::OnDecide(Fields& line) {
   } else if (!exact) {
     ++outcome.inexact;
   } else if (outcome.unequal.size() < kExamplesMax) {
-    outcome.unequal.push_back({latest->request.id, recorded, Where(decision)});
+    outcome.unequal.push_back({made->request.id, recorded, Where(decision)});
   }
-  if (!acting) latest.reset();
   if (const model::Decision* other = scheduler->ShadowDecision(kOther); other != nullptr && acting) {
     const std::string there = Where(*other);
     if (there != recorded && outcome.elsewhere.size() < kExamplesMax) {
-      outcome.elsewhere.push_back({latest->request.id, recorded, there});
+      outcome.elsewhere.push_back({made->request.id, recorded, there});
     }
   }
+  if (acting) latest = std::move(made);
   return {};
 }
 
