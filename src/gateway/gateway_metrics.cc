@@ -131,7 +131,11 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                              "[ALPHA] Requests whose model an InferenceModelRewrite replaced.",
                              {"model_rewrite_name", "model_name", "target_model"})),
       policy_changes_(r.AddCounter("sluice_gateway_policy_changes_total",
-                                   "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})) {}
+                                   "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})),
+      incomplete_(r.AddCounter("sluice_gateway_decisions_incomplete_total",
+                               "Decisions made without all of their data; their receipts say what was missing.",
+                               {"pool"})),
+      cache_(r) {}
 
 std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& seen, std::string_view value) {
   const auto found = seen.find(value);
@@ -248,6 +252,8 @@ void GatewayMetrics::Rewritten(std::string_view object, std::string_view model, 
 void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what) {
   policy_changes_.With({pool, what}).Add();
 }
+
+void GatewayMetrics::Incomplete(std::string_view pool) { incomplete_.With({pool}).Add(); }
 
 namespace {
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "gateway/cache_metrics.h"
 #include "gateway/relay.h"
 #include "model/pool_view.h"
 #include "observe/metrics.h"
@@ -40,6 +41,9 @@ class GatewayMetrics {
   void ScrapeFailed(std::string_view source_type);
   void ExtractFailed(std::string_view source_type, std::string_view extractor_type);
   void ScrapePeriod(std::string_view pool, double seconds);
+  // A decision whose receipt notes that something was missing.
+  void Incomplete(std::string_view pool);
+  CacheMetrics& cache() { return cache_; }
 
  private:
   std::string_view Bounded(std::set<std::string, std::less<>>& seen, std::string_view value);
@@ -77,6 +81,8 @@ class GatewayMetrics {
   observe::Family<observe::Counter>& retries_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;
+  observe::Family<observe::Counter>& incomplete_;
+  CacheMetrics cache_;
 };
 
 }  // namespace sluice::gateway

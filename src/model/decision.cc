@@ -2,6 +2,12 @@
 
 namespace sluice::model {
 
+std::string_view CacheShare::Name(Way way) {
+  static constexpr std::array<std::string_view, kWays> kNames = {"gpu",   "cpu",         "disk",    "shared",
+                                                                 "other", "speculative", "history", "guess"};
+  return kNames[way];
+}
+
 size_t Receipt::ByteSize() const {
   size_t bytes = sizeof(Receipt) + request_id.capacity() + model.capacity() + target_model.capacity();
   for (const ProfileReceipt& profile : profiles) {

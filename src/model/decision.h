@@ -3,6 +3,7 @@
 // Ownership: receipts share endpoints and column names by pointer, so they outlive pool and policy.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -39,10 +40,23 @@ enum Verdict : int16_t {
   kScreenedOut = -16,     // and below: kScreenedOut - i is the i-th of the receipt's screeners
 };
 
+// How an endpoint holds the part of the prompt that it holds, by a producer that knows; each block counts once, as the
+// best it is held.
+struct CacheShare {
+  enum Way : uint8_t { kGpu, kCpu, kDisk, kShared, kOtherTier, kSpeculative, kHistory, kGuess, kWays };
+  static std::string_view Name(Way way);  // "gpu", "cpu", "disk", "shared", "other", "speculative", "history", "guess"
+
+  std::array<uint32_t, kWays> blocks{};
+  uint32_t cached_tokens = 0;  // prompt tokens that the engine need not compute, if all of this is true
+  uint32_t age_seconds = 0;    // since the deepest of the blocks was heard of or used
+  std::string_view trust;      // kvindex::Name(Trust), a constant: "exact", or why not
+};
+
 struct ReceiptCandidate {
   std::shared_ptr<const Endpoint> endpoint;
   int16_t verdict = kCandidate;
   uint32_t matched_blocks = 0;
+  std::optional<CacheShare> cached;  // nothing: no producer knows more than matched_blocks
   float predicted_ttft_ms = std::numeric_limits<float>::quiet_NaN();  // NaN: no producer predicts it
   float data_age_ms = std::numeric_limits<float>::infinity();         // infinity: never scraped
   float total = 0;

@@ -211,6 +211,7 @@ void DecisionRun::Produce() {
       break;
     }
     data.present = true;
+    if (!data.note.empty()) receipt_.notes.push_back("'" + bound.plugin->name() + "': " + data.note);
   }
   match_ = state_.board_.Get<PrefixMatch>(policy_.prefix_slot);
   latency_ = state_.board_.Get<LatencyPrediction>(policy_.latency_slot);
@@ -316,7 +317,10 @@ void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdic
   ReceiptCandidate& candidate = out.candidates.emplace_back();
   candidate.endpoint = pool_.members->endpoints[row];
   candidate.verdict = verdict;
-  if (match_ != nullptr) candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
+  if (match_ != nullptr) {
+    candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
+    candidate.cached = match_->ShareOf(pool_.id(row), row);
+  }
   if (latency_ != nullptr) candidate.predicted_ttft_ms = latency_->ttft_ms[row];
   if (pool_.scraped_at[row] != model::EndpointState::kNever) {
     candidate.data_age_ms = static_cast<float>(Seconds(in_.now - pool_.scraped_at[row]) * 1e3);
