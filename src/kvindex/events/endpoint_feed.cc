@@ -229,6 +229,9 @@ void EndpointFeed::OnReplayEnd(TimePoint now) {
     // What was applied, or was missing, is not there: a new engine with a shorter history.
     ++counters_.restarts;
     AskAll(now);
+    // Behind a new connection with nothing to tell there is an engine that has not published yet, as at its first
+    // start.
+    if (ended.verify && !ended.probe && !ended.got) replay_.expects_some = false;
   }
   Settle(now);
 }

@@ -286,6 +286,10 @@ TEST_F(Feed, ARestartBehindALostConnectionIsNoticedByTheLastBatch) {
   feed_->OnConnected(Now());
   EXPECT_EQ(Replays(), 2);
   EXPECT_EQ(Held(), 0u);
+  EXPECT_EQ(feed_->trust(), Trust::kExact) << "nothing was published, so nothing is cached";
+  // One that had published and keeps no history shows itself with its first batch.
+  feed_->OnLive("m", 7, Stored(3), Now());
+  EXPECT_EQ(feed_->trust(), Trust::kHistoryLost);
 }
 
 TEST_F(Feed, Trap21ALostParentResyncsOncePerCooldown) {
