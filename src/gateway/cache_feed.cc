@@ -191,6 +191,10 @@ void CacheFeed::LookAt(Feed& feed) {
 
 void CacheFeed::LookAt(Feed& feed, Seen& seen, const kvindex::FeedStatus& status) {
   if (status.feed.batches != seen.status.feed.batches) seen.heard = clock_.Now();
+  if (status.feed.restarts > seen.status.feed.restarts) {
+    Log(Level::kWarn, kModule, "the engine restarted, its cache begins anew",
+        {{"pool", pool_}, {"endpoint", status.host_port}, {"restarts", status.feed.restarts}});
+  }
   metrics_.Events(pool_, seen.status, status);
   if (status.trust == Trust::kExact && seen.status.trust != Trust::kExact) {
     // What was presumed while its events were not all heard is void: from here on they say everything.

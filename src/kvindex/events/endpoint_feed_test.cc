@@ -322,6 +322,25 @@ TEST_F(Feed, WithoutReplayAGapClearsAndIsDeclared) {
   EXPECT_EQ(feed_->trust(), Trust::kExact);
 }
 
+TEST_F(Feed, WithoutReplayANewEngineBehindANewConnectionIsNoticedByItsNumbers) {
+  Open(false);
+  feed_->OnConnected(Now());
+  for (uint32_t n = 0; n < 3; ++n) PublishLive(Stored(n));
+  EXPECT_EQ(Held(), 3u);
+  feed_->OnDisconnected(Now());
+  feed_->OnConnected(Now());
+  Live(2);  // the same batch once more
+  EXPECT_EQ(feed_->counters().restarts, 0u);
+  EXPECT_EQ(Held(), 3u);
+  feed_->OnDisconnected(Now());
+  RestartEngine();
+  feed_->OnConnected(Now());
+  PublishLive(Stored(0));
+  EXPECT_EQ(feed_->counters().restarts, 1u);
+  EXPECT_EQ(Held(), 1u);
+  EXPECT_EQ(feed_->trust(), Trust::kExact);
+}
+
 TEST_F(Feed, WithoutReplayALateListenerSaysSo) {
   Open(false);
   for (uint32_t n = 0; n < 3; ++n) Publish(Stored(n));
