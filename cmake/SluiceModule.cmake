@@ -39,6 +39,7 @@ function(sluice_module name)
   if(M_BENCH AND SLUICE_BENCH)
     add_executable(${id}_bench ${M_BENCH})
     target_link_libraries(${id}_bench PRIVATE ${lib} ${test_deps} sluice_warnings benchmark::benchmark_main)
+    target_compile_definitions(${id}_bench PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     set_target_properties(${id}_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")
   endif()
 

@@ -14,8 +14,8 @@ tools/deps.sh native
 tools/deps.sh model
 
 # Ninja configures again by itself when a CMakeLists.txt changes; it does not see the presets, nor that build/native
-# now points to the archives of another CPU.
-native=$(readlink build/native)
+# now points to the archives of another CPU, or that cargo came or went.
+native="$(readlink build/native) $(readlink build/tokenizers || true)"
 if [ ! -f "$build/build.ninja" ] || [ CMakePresets.json -nt "$build/build.ninja" ] ||
   [ "$(cat "$build/native-used" 2>/dev/null)" != "$native" ]; then
   printf '\033[1m==>\033[0m configuring %s\n' "$build" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what a build and a test run need: Debian packages, pinned sources, the native archives, the model, the test
 # clients. Idempotent; every step says what it does.
-# Usage: tools/deps.sh packages|test-packages|sources|native|model|python|node|all
+# Usage: tools/deps.sh packages|test-packages|sources|native|tokenizers|model|python|node|all
 # Sources, model and archives are kept in SLUICE_CACHE_DIR (default: ~/.cache/sluice) and shared by all clones.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -158,6 +158,43 @@ native() {
   fi
   mkdir -p "$root/build"
   ln -sfn "$dir" "$root/build/native"
+  tokenizers
+}
+
+# without_tokenizers REASON: the build goes on; HfTokenizer says at run time what is missing.
+without_tokenizers() {
+  say "no Hugging Face tokenizers in this build: $1. GGUF vocabularies and an engine's /render take over"
+  rm -f "$root/build/tokenizers"
+}
+
+# tokenizers: the crate behind third_party/tokenizers, built once for its sources. Needs a Rust toolchain, which is not
+# asked for: Debian 12's is too old.
+tokenizers() {
+  local crate="$root/third_party/tokenizers" key dir need have
+  key=$(cat "$crate/Cargo.toml" "$crate/Cargo.lock" "$crate/src/lib.rs" | sha256sum | cut -c1-16)
+  dir="$cache/native/tokenizers-$key"
+  if [ ! -f "$dir/done" ]; then
+    command -v cargo >/dev/null || { without_tokenizers "there is no cargo"; return 0; }
+    need=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' "$crate/Cargo.toml")
+    have=$(cargo --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
+      { without_tokenizers "cargo is $have, the crate needs $need (https://rustup.rs)"; return 0; }
+    lock_cache
+  fi
+  if [ ! -f "$dir/done" ]; then   # again: another setup may have built it while we waited
+    say "building the tokenizers crate (once; 1 to 3 minutes on two cores)"
+    mkdir -p "$dir"
+    if ! RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --quiet --release --locked \
+        --manifest-path "$crate/Cargo.toml" --target-dir "$dir/target" 2>&1 | tee "$dir/build.log" >&2; then
+      rm -rf "$dir/target"
+      without_tokenizers "the crate did not build (is the crates index reachable?); the whole log is $dir/build.log"
+      return 0
+    fi
+    cp "$dir/target/release/libsluice_tokenizers.a" "$dir/"
+    rm -rf "$dir/target"
+    touch "$dir/done"
+  fi
+  ln -sfn "$dir" "$root/build/tokenizers"
 }
 
 model() {
@@ -198,12 +235,12 @@ node() {
 }
 
 case "${1:-}" in
-  packages | test-packages | native | model | python | node) "$1" ;;
+  packages | test-packages | native | tokenizers | model | python | node) "$1" ;;
   sources) lock_cache; sources ;;
   all)
     check_machine
     install_missing "to build and test" "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}"   # one list, so that all is asked for at once
     native; model; python; node
     say "all there" ;;
-  *) fail "usage: tools/deps.sh packages|test-packages|sources|native|model|python|node|all" ;;
+  *) fail "usage: tools/deps.sh packages|test-packages|sources|native|tokenizers|model|python|node|all" ;;
 esac

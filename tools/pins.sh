@@ -13,7 +13,7 @@ MODEL_FILE_SHA256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 PACKAGES_BUILD=(
   clang-19 mold ccache ninja-build cmake
   libsimdjson-dev nlohmann-json3-dev libzmq3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev libfmt-dev
-  libexpected-dev libssl-dev libxxhash-dev libc-ares-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libnghttp2-dev libexpected-dev libssl-dev libxxhash-dev libc-ares-dev libgtest-dev libgmock-dev libbenchmark-dev
   make git python3 python3-pip ca-certificates curl)
 PACKAGES_TEST=(
   clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19   # lint, sanitizers, fuzzing, stack traces

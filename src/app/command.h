@@ -16,6 +16,7 @@ using AddCommand = CLI::App* (*)(CLI::App& root, Action& action);
 
 CLI::App* AddWorkerCommand(CLI::App& root, Action& action);
 CLI::App* AddGatewayCommand(CLI::App& root, Action& action);
+CLI::App* AddEppCommand(CLI::App& root, Action& action);
 CLI::App* AddUpCommand(CLI::App& root, Action& action);
 CLI::App* AddDownCommand(CLI::App& root, Action& action);
 CLI::App* AddGetCommand(CLI::App& root, Action& action);

@@ -1,4 +1,5 @@
 // `sluice gateway`: the HTTP front door for one or several pools.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -7,6 +8,7 @@
 #include "gateway/gateway.h"
 #include "observe/log.h"
 #include "runtime/signals.h"
+#include "schedule/scheduler.h"
 
 namespace sluice::app {
 namespace {
@@ -52,7 +54,12 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
     if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
       return Fail(Code::kInvalidArgument, "--shadow '" + text + "': write NAME=FILE, as trial=trial.yaml");
     }
-    out.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+    const std::string name = text.substr(0, equals);
+    const bool taken = std::any_of(out.begin(), out.end(), [&](const auto& shadow) { return shadow.first == name; });
+    if (taken || name == schedule::Scheduler::kConfigured) {
+      return Fail(Code::kInvalidArgument, "--shadow: the name '" + name + "' is taken; give each policy its own");
+    }
+    out.emplace_back(name, text.substr(equals + 1));
   }
   return out;
 }

@@ -81,9 +81,9 @@ int Main(int argc, char** argv) {
       "  sluice doctor             is this configuration right, and what does it come to\n"
       "  sluice COMMAND --help     flags and examples of one command");
 
-  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,   &AddGetCommand,    &AddExplainCommand,
-                                      &AddGatewayCommand, &AddWorkerCommand, &AddDoctorCommand, &AddReplayCommand,
-                                      &AddPromoteCommand, &AddBenchCommand};
+  constexpr AddCommand kCommands[] = {&AddUpCommand,      &AddDownCommand,    &AddGetCommand,    &AddExplainCommand,
+                                      &AddGatewayCommand, &AddEppCommand,     &AddWorkerCommand, &AddDoctorCommand,
+                                      &AddReplayCommand,  &AddPromoteCommand, &AddBenchCommand};
   std::vector<CLI::App*> commands;
   std::vector<Action> actions(std::size(kCommands));
   std::vector<std::string> names;

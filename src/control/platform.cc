@@ -26,7 +26,8 @@ constexpr const char* kLabels =
     "    app.kubernetes.io/part-of: llminferenceservice\n"
     "    app.kubernetes.io/component: llminferenceservice-workload\n"
     "    kserve.io/component: workload\n"
-    "    llm-d.ai/role: both\n";
+    "    llm-d.ai/role: both\n"
+    "    llm-d.ai/accelerator: cpu\n";  // the latency model starts from a processor's figures
 
 std::string WorkerName(const PlannedService& service, size_t index) {
   return service.key + "-" + std::to_string(index);
@@ -211,7 +212,8 @@ std::vector<ProcessSpec> PlanProcesses(const std::vector<PlannedService>& servic
   argv = {options.executable, "gateway",
           "--host",           options.listen.host,
           "--port",           std::to_string(options.listen.port),
-          "--drain-timeout",  std::to_string(kDrainSeconds)};
+          "--drain-timeout",  std::to_string(kDrainSeconds),
+          "--state-dir",      dir.path()};
   for (const PlannedService& service : services) {
     for (size_t i = 0; i < service.workers.size(); ++i) {
       processes.push_back(Worker(service, i, threads, options, dir));
@@ -230,7 +232,8 @@ std::string EndpointsYaml(const PlannedService& service) {
     text += "- name: " + Quoted(WorkerName(service, i)) + "\n  namespace: " + Quoted(service.spec.name_space) +
             "\n  address: " + Quoted(service.workers[i].host) + "\n  port: \"" +
             std::to_string(service.workers[i].port) + "\"\n" + kLabels +
-            "    app.kubernetes.io/name: " + Quoted(service.spec.name) + "\n";
+            "    app.kubernetes.io/name: " + Quoted(service.spec.name) +
+            "\n    llm-d.ai/model: " + Quoted(service.key) + "\n";
     if (!service.kv_events) continue;
     text += "    llm-d.ai/kv-events-port: \"" + std::to_string(service.events[i].port) +
             "\"\n    llm-d.ai/kv-events-replay-port: \"" + std::to_string(service.replays[i].port) + "\"\n";

@@ -80,9 +80,10 @@ TEST(Platform, OneGatewayServesAllServices) {
   const auto processes = PlanProcesses(w.Plan({w.Spec("a"), w.Spec("b")}), {"/s", {"127.0.0.1", 8080}, 2}, w.dir);
   const std::string folder = w.dir.path();
   EXPECT_EQ(Joined(processes.back().command.argv),
-            "/s gateway --host 127.0.0.1 --port 8080 --drain-timeout 25 --pool-name a --config-file " + folder +
-                "/epp-a.yaml --endpoints-file " + folder + "/endpoints-a.yaml --pool-name b --config-file " + folder +
-                "/epp-b.yaml --endpoints-file " + folder + "/endpoints-b.yaml");
+            "/s gateway --host 127.0.0.1 --port 8080 --drain-timeout 25 --state-dir " + folder +
+                " --pool-name a --config-file " + folder + "/epp-a.yaml --endpoints-file " + folder +
+                "/endpoints-a.yaml --pool-name b --config-file " + folder + "/epp-b.yaml --endpoints-file " + folder +
+                "/endpoints-b.yaml");
 }
 
 TEST(Platform, FilesForTheGatewayAreUpstreamsFormats) {

@@ -131,7 +131,7 @@ runtime::Task<> Gateway::Ask(net::ServerExchange& exchange, std::string_view req
     error = route.error();
   } else {
     InferenceCall call(parts_, exchange, *route, request_id);
-    const auto receipt = call.Ask(*body, path);
+    const auto receipt = co_await call.Ask(*body, path);
     if (receipt) {
       const bool table = WantsTable(query);
       const std::string text = table ? schedule::ReceiptTable(**receipt) : schedule::ReceiptJson(**receipt);

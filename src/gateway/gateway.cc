@@ -128,7 +128,10 @@ Gateway::Reply Gateway::Route(const net::MessageHead& head, bool get) {
     }
     if (path == "/version") return {.body = R"({"version":")" SLUICE_VERSION R"("})"};
     if (path == "/metrics") {
-      for (const auto& pool : pools_.all()) metrics_.Pool(pool->name(), *pool->View(), loop_.Now());
+      for (const auto& pool : pools_.all()) {
+        metrics_.Pool(pool->name(), *pool->View(), loop_.Now());
+        metrics_.Latency(pool->name(), pool->scheduler().latency().model().Describe());
+      }
       return {.body = registry_.Render(), .type = "text/plain; version=0.0.4; charset=utf-8"};
     }
     if (path == "/debug/endpoints") return {.body = EndpointsBody()};

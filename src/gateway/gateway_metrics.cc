@@ -127,6 +127,12 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                                 "Time between two scrapes of an endpoint, as reached.", {"name"})),
       retries_(r.AddCounter("sluice_gateway_retries_total", "Requests sent to another endpoint after a failure.",
                             {"reason"})),
+      predicted_ttft_(r.AddHistogram("llm_d_epp_request_predicted_ttft_seconds",
+                                     "[ALPHA] To the first byte, as the latency model expected it at dispatch.",
+                                     {"plugin_name", "plugin_type", "model_name", "target_model_name"}, kTtftSeconds)),
+      model_error_(r.AddGauge("sluice_gateway_latency_model_error_ratio",
+                              "Mean of |expected - measured| / measured over the last 256 (what: ttft, itl).",
+                              {"pool", "kind", "what"})),
       rewrites_(r.AddCounter("llm_d_epp_model_rewrite_decisions_total",
                              "[ALPHA] Requests whose model an InferenceModelRewrite replaced.",
                              {"model_rewrite_name", "model_name", "target_model"})),
@@ -135,6 +141,16 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
       incomplete_(r.AddCounter("sluice_gateway_decisions_incomplete_total",
                                "Decisions made without all of their data; their receipts say what was missing.",
                                {"pool"})),
+      tokenized_(r.AddCounter("sluice_gateway_tokenized_requests_total",
+                              "Requests of pools that want exact tokens, by who made theirs: tokenizer, vllm, request "
+                              "(the client sent them), estimate (they could not be had).",
+                              {"pool", "source"})),
+      not_tokenized_(r.AddCounter("sluice_gateway_tokenize_failures_total",
+                                  "Requests whose exact tokens could not be had, so that they were estimated.",
+                                  {"pool", "source", "reason"})),
+      tokenize_(r.AddHistogram("sluice_gateway_tokenize_seconds",
+                               "Time a request waited for its tokens before the decision.", {"pool", "source"},
+                               kDecideSeconds)),
       cache_(r) {}
 
 std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& seen, std::string_view value) {
@@ -159,6 +175,7 @@ struct GatewayMetrics::Series {
   observe::Histogram* ntpot = nullptr;
   observe::Histogram* tpot = nullptr;
   observe::Histogram* itl = nullptr;
+  observe::Histogram* predicted_ttft = nullptr;
   std::map<std::string, observe::Counter*, std::less<>> scheduled_to;  // by endpoint name
 
   std::vector<std::string_view> Values(std::initializer_list<std::string_view> more = {}) const {
@@ -245,8 +262,32 @@ void GatewayMetrics::Failed(Series& series, Code code) {
 
 void GatewayMetrics::Retried(std::string_view reason) { retries_.With({reason}).Add(); }
 
+void GatewayMetrics::Expected(Series& series, double ttft_ms) {
+  if (series.predicted_ttft == nullptr) {
+    series.predicted_ttft =
+        &predicted_ttft_.With({"latency-model", "latency-model", series.labels[0], series.labels[1]});
+  }
+  series.predicted_ttft->Observe(ttft_ms / 1e3);
+}
+
+void GatewayMetrics::Latency(std::string_view pool, const std::vector<latency::KindDescription>& kinds) {
+  for (const latency::KindDescription& kind : kinds) {
+    if (kind.ttft.samples > 0) model_error_.With({pool, kind.name, "ttft"}).Set(kind.ttft.mape);
+    if (kind.itl.samples > 0) model_error_.With({pool, kind.name, "itl"}).Set(kind.itl.mape);
+  }
+}
+
 void GatewayMetrics::Rewritten(std::string_view object, std::string_view model, std::string_view target_model) {
   rewrites_.With({object, Bounded(models_, model), Bounded(models_, target_model)}).Add();
+}
+
+void GatewayMetrics::Tokenized(std::string_view pool, std::string_view source, Duration took) {
+  tokenized_.With({pool, source}).Add();
+  if (source != "request") tokenize_.With({pool, source}).Observe(Seconds(took));
+}
+
+void GatewayMetrics::NotTokenized(std::string_view pool, std::string_view source, std::string_view reason) {
+  not_tokenized_.With({pool, source, reason}).Add();
 }
 
 void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what) {

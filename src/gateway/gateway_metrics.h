@@ -8,10 +8,12 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "gateway/cache_metrics.h"
 #include "gateway/relay.h"
+#include "latency/model.h"
 #include "model/pool_view.h"
 #include "observe/metrics.h"
 
@@ -33,7 +35,15 @@ class GatewayMetrics {
   void Ended(Series& series, const RelayReport& report, TimePoint received, bool streaming);
   void Failed(Series& series, Code code);
   void Retried(std::string_view reason);
+  // What was expected of a dispatched request.
+  void Expected(Series& series, double ttft_ms);
+  // What the latency model of a pool knows of itself.
+  void Latency(std::string_view pool, const std::vector<latency::KindDescription>& kinds);
   void Rewritten(std::string_view object, std::string_view model, std::string_view target_model);
+  // Who made a request's tokens, and what waiting for them took; a source of "request" took nothing.
+  void Tokenized(std::string_view pool, std::string_view source, Duration took);
+  // Exact tokens were wanted from `source` and could not be had.
+  void NotTokenized(std::string_view pool, std::string_view source, std::string_view reason);
   // `what`: reloaded, refused, promoted, reverted.
   void PolicyChanged(std::string_view pool, std::string_view what);
   void Pool(std::string_view pool, const model::PoolView& view, TimePoint now);
@@ -79,9 +89,14 @@ class GatewayMetrics {
   observe::Family<observe::Counter>& extract_errors_;
   observe::Family<observe::Gauge>& scrape_period_;
   observe::Family<observe::Counter>& retries_;
+  observe::Family<observe::Histogram>& predicted_ttft_;
+  observe::Family<observe::Gauge>& model_error_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;
   observe::Family<observe::Counter>& incomplete_;
+  observe::Family<observe::Counter>& tokenized_;
+  observe::Family<observe::Counter>& not_tokenized_;
+  observe::Family<observe::Histogram>& tokenize_;
   CacheMetrics cache_;
 };
 

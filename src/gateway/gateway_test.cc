@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "net/http_client.h"
+#include "tokenize/hf_model.h"
 
 namespace sluice::gateway {
 namespace {
@@ -123,6 +124,8 @@ class World {
     EXPECT_TRUE(out) << out.error().message;
     return out ? *out : net::FetchResponse{};
   }
+  // All at once; request ids are "many-0" and on.
+  void ChatAll(const std::vector<std::string>& bodies) { Run(ChatAllTask(this, &bodies)); }
   net::FetchResponse Chat(std::string_view body = kChat, std::vector<net::Header> headers = {}) {
     return Ask("POST", "/v1/chat/completions", body, std::move(headers));
   }
@@ -143,6 +146,26 @@ class World {
     const net::ClientRequest request{
         .address = world->gateway->address(), .method = method, .target = target, .headers = *headers, .body = body};
     *out = co_await world->client.Fetch(request, std::chrono::seconds(10), 1 << 20);
+  }
+  static Task<> ChatOnce(World* world, const std::string* body, size_t index, size_t* left, runtime::Event* done) {
+    const std::string id = "many-" + std::to_string(index);
+    const std::array<net::Header, 1> headers = {net::Header{"x-request-id", id}};
+    net::HttpClient client(world->loop, {});
+    const net::ClientRequest request{.address = world->gateway->address(),
+                                     .method = "POST",
+                                     .target = "/v1/chat/completions",
+                                     .headers = headers,
+                                     .body = *body};
+    const auto response = co_await client.Fetch(request, std::chrono::seconds(30), 1 << 20);
+    EXPECT_TRUE(response && response->status == 200);
+    if (--*left == 0) done->Set();
+  }
+  static Task<> ChatAllTask(World* world, const std::vector<std::string>* bodies) {
+    size_t left = bodies->size();
+    runtime::Event done(world->loop);
+    runtime::TaskScope all(world->loop);
+    for (size_t i = 0; i < bodies->size(); ++i) all.Spawn(ChatOnce(world, &(*bodies)[i], i, &left, &done));
+    co_await AnyOf(done);
   }
   static Task<> UntilReady(World* world) {
     for (;;) {
@@ -394,6 +417,38 @@ TEST(Gateway, AConfigurationWithAMistakeIsRefusedWithTheNearestName) {
   std::filesystem::remove(path);
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message, HasSubstr("queue-scorer"));
+}
+
+// Long prompts are tokenized while other requests run over the same reader: each keeps its own text and ids.
+TEST(Gateway, ExactTokensReachTheDecision) {
+  if (!tokenize::kHfTokenizersBuilt) GTEST_SKIP() << "built without cargo";
+  World world({"m", "m"},
+              "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+              "- {type: token-producer, parameters: {tokenizer: {path: " SLUICE_SOURCE_DIR
+              "/test/golden/hf/byte-level}}}\n- {type: context-length-aware}\n"
+              "schedulingProfiles:\n- name: default\n  plugins: [{pluginRef: context-length-aware}]\n");
+  const auto model = tokenize::OpenHfModel(SLUICE_SOURCE_DIR "/test/golden/hf/byte-level");
+  ASSERT_TRUE(model.has_value());
+  std::vector<std::string> bodies;
+  for (int i = 0; i < 8; ++i) {
+    std::string text;
+    for (int word = 0; word < (i % 2 == 0 ? 2500 : 20); ++word) text += std::to_string(word * (i + 3)) + " words ";
+    bodies.push_back(R"({"model":"m","messages":[{"role":"user","content":")" + text + R"("}]})");
+  }
+  world.ChatAll(bodies);
+  for (size_t i = 0; i < bodies.size(); ++i) {
+    const auto tokens = model->tokenizer->Encode(model->chat->Render(bodies[i])->text, false, true).size();
+    const std::string receipt = world.Ask("GET", "/debug/decisions/many-" + std::to_string(i)).body;
+    EXPECT_THAT(receipt, HasSubstr("\"prompt_tokens\":" + std::to_string(tokens) +
+                                   ","
+                                   "\"prompt_tokens_estimated\":false,\"token_source\":\"tokenizer\""));
+  }
+  const auto dry = world.Ask("POST", "/debug/decide", bodies[0]);
+  EXPECT_THAT(dry.body, HasSubstr("\"token_source\":\"tokenizer\""));
+  const std::string image =
+      R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://a/b"}}]}]})";
+  EXPECT_EQ(world.Chat(image, {{"x-request-id", "pic"}}).status, 200);
+  EXPECT_THAT(world.Ask("GET", "/debug/decisions/pic").body, HasSubstr("tokens are estimated from bytes: "));
 }
 
 }  // namespace

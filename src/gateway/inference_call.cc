@@ -104,13 +104,14 @@ Status InferenceCall::ReadBody(std::string body) {
   return {};
 }
 
-// The text of a request's prompts are views into the reader, which others have used since.
+// The text of a request's prompts are views into the body and the reader, which others have used since.
 Status InferenceCall::ReadAgain() {
   const std::string model = request_.model, target = request_.target_model;
   request_.prompts.clear();
   const auto read = parse::ReadRequest(route_, parts_.reader, body_, request_);
   request_.model = model;
   request_.target_model = target;
+  if (read) tokens_.Apply(request_);
   return read ? Status{} : Status(tl::unexpected(read.error()));
 }
 
@@ -130,7 +131,16 @@ Status InferenceCall::ChoosePool(std::string_view path) {
   if (!body) return tl::unexpected(body.error());
   rewritten_from_ = request_.model;
   body_ = std::move(*body);
-  return {};
+  return ReadAgain();  // some pieces of the prompts are views into the body that was
+}
+
+Task<Status> InferenceCall::Tokenize() {
+  const std::shared_ptr<PromptTokens> source = pool_->prompt_tokens();
+  if (source == nullptr) co_return Status{};
+  tokens_ = co_await source->Make(route_.api, body_, request_);
+  if (tokens_.waited) co_return ReadAgain();
+  tokens_.Apply(request_);
+  co_return Status{};
 }
 
 void InferenceCall::LogScores() const {
@@ -184,6 +194,7 @@ Task<> InferenceCall::TryOnce() {
   if (!Decide(*view)) co_return;
   const model::Target target = pool_->scheduler().decision().pick();
   Scheduler::Flight flight = pool_->scheduler().Dispatch(request_, *view);
+  parts_.metrics.Expected(*series_, pool_->scheduler().decision().receipt.expected_ttft_ms);
   parts_.metrics.Running(*series_, 1);
   endpoint_ = target.endpoint->host_port();
   ++tries_;
@@ -216,6 +227,8 @@ void InferenceCall::Conclude(const model::Target& target, Scheduler::Flight&& fl
     end.prompt_tokens = report_.usage->prompt_tokens;
     end.cached_tokens = report_.usage->cached_tokens;
     end.output_tokens = report_.usage->completion_tokens;
+  } else if (report_.event_stream) {
+    end.output_tokens = static_cast<int64_t>(report_.events);  // about one a token, as upstream counts
   }
   attributes_ = pool_->scheduler().End(std::move(flight), end);
   if (report_.outcome != RelayOutcome::kNotSent) {
@@ -245,6 +258,7 @@ Task<> InferenceCall::Run() {
   ReadHead();
   Status ready = ReadBody(std::move(*body));
   if (ready) ready = ChoosePool(exchange_.head().path());
+  if (ready) ready = co_await Tokenize();
   if (!rewrite_.empty()) parts_.metrics.Rewritten(rewrite_, request_.model, request_.target_model);
   series_ = &parts_.metrics.SeriesOf(request_.model, request_.target_model, request_.fairness_id, request_.priority);
   if (!ready) failure_ = ready.error();
@@ -295,13 +309,14 @@ void InferenceCall::LogAccess() const {
                                  : std::string()}});
 }
 
-Result<const model::Receipt*> InferenceCall::Ask(std::string_view body, std::string_view path) {
+Task<Result<const model::Receipt*>> InferenceCall::Ask(std::string body, std::string path) {
   ReadHead();
-  Status ready = ReadBody(std::string(body));
+  Status ready = ReadBody(std::move(body));
   if (ready) ready = ChoosePool(path);
-  if (!ready) return tl::unexpected(ready.error());
+  if (ready) ready = co_await Tokenize();
+  if (!ready) co_return tl::unexpected(ready.error());
   const std::shared_ptr<const model::PoolView> view = pool_->View();
-  return &pool_->scheduler().Decide(request_, *view, /*acting=*/false).receipt;
+  co_return &pool_->scheduler().Decide(request_, *view, /*acting=*/false).receipt;
 }
 
 }  // namespace sluice::gateway

@@ -13,6 +13,7 @@
 #include "codec/json/reader.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/pools.h"
+#include "gateway/prompt_tokens.h"
 #include "gateway/relay.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
@@ -49,8 +50,8 @@ class InferenceCall {
   runtime::Task<> Run();
 
   // Where `body`, sent to `path` with the exchange's headers, would go. The receipt is good until the pool decides
-  // again.
-  Result<const model::Receipt*> Ask(std::string_view body, std::string_view path);
+  // again: use it before the next await.
+  runtime::Task<Result<const model::Receipt*>> Ask(std::string body, std::string path);
 
  private:
   class Follower;
@@ -59,6 +60,8 @@ class InferenceCall {
   Status ReadBody(std::string body);
   Status ReadAgain();
   Status ChoosePool(std::string_view path);
+  // The prompts' exact token ids, where the pool wants them.
+  runtime::Task<Status> Tokenize();
   // One decision; false when there is none to carry out (failure_ is set).
   bool Decide(const model::PoolView& view);
   runtime::Task<> TryOnce();
@@ -77,6 +80,7 @@ class InferenceCall {
 
   model::Request request_;
   std::string body_;
+  PromptTokens::Made tokens_;   // request_'s media may be views into it
   std::string rewritten_from_;  // the body's own model when another one is asked for
   std::vector<net::Header> client_headers_;
   std::vector<net::Header> headers_;  // of this try

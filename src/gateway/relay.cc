@@ -144,6 +144,7 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     if (!again) {
       report.last_byte = loop.Now();
       report.usage = usage.Find();
+      report.events = usage.events();
       co_return report;
     }
     to_engine.fresh = true;

@@ -49,6 +49,7 @@ struct RelayReport {
   std::optional<TimePoint> first_byte;  // of the body
   TimePoint last_byte;
   std::optional<parse::Usage> usage;
+  uint64_t events = 0;  // of an event stream
 };
 
 // Hears of a relay's progress. Calls come on the loop, between two waits, and must not block.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <set>
 
 #include "base/read_file.h"
@@ -56,6 +57,7 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
   pool->RestoreState();
   if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
   if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
+  if (const Status tokens = pool->OpenTokens(); !tokens) return tl::unexpected(tokens.error());
   if (pool->endpoints_path_.empty()) {
     if (const Status opened = pool->OpenNames(); !opened) return tl::unexpected(opened.error());
   }
@@ -67,6 +69,7 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
 ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMetrics& metrics, PoolOptions options,
                          PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers)
     : loop_(loop),
+      client_(client),
       options_(std::move(options)),
       metrics_(metrics),
       files_(std::move(files)),
@@ -179,6 +182,22 @@ void ServingPool::Start() {
   if (names_ != nullptr) names_->Start();
   started_ = true;
   watcher_.Spawn(WatchFiles());
+  if (prompt_tokens_ != nullptr) watcher_.Spawn(PromptTokens::WarmUp(prompt_tokens_));
+}
+
+// Exact tokens as the live policy's token-producer says. What it had stays when the new one cannot be opened.
+Status ServingPool::OpenTokens() {
+  schedule::TokenSource source = schedule::TokenProducer::SourceOf(*config().policy);
+  if (source.mode == schedule::TokenSource::Mode::kEstimate) {
+    prompt_tokens_.reset();
+    return {};
+  }
+  if (prompt_tokens_ != nullptr && prompt_tokens_->source() == source) return {};
+  auto opened = PromptTokens::Open(loop_, client_, metrics_, name(), std::move(source));
+  if (!opened) return tl::unexpected(opened.error());
+  prompt_tokens_ = std::move(*opened);
+  if (started_) watcher_.Spawn(PromptTokens::WarmUp(prompt_tokens_));
+  return {};
 }
 
 int32_t ServingPool::PriorityOf(std::string_view objective) const {
@@ -194,6 +213,10 @@ Status ServingPool::OpenDecisionLog() {
   if (!decision_log_) {
     return Fail(Code::kInvalidArgument, "cannot write " + options_.decision_log_path + " (--decision-log)");
   }
+  // Headers and media addresses are in it: the owner's to read.
+  std::error_code ignored;
+  std::filesystem::permissions(options_.decision_log_path,
+                               std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
   scheduler_.SetLog(std::make_unique<schedule::DecisionLog>(
       [this](std::string_view lines) { decision_log_.write(lines.data(), static_cast<std::streamsize>(lines.size())); },
       options_.seed, EntropySeed(), options_.decision_log_bytes_max));
@@ -230,6 +253,9 @@ void ServingPool::UseLivePolicy() {
   if (parsers) parsers_ = std::move(*parsers);
   if (const Status used = scraper_.Use(config()); !used) {
     Log(Level::kError, kModule, "metrics are read as before", {{"pool", name()}, {"error", used.error().message}});
+  }
+  if (const Status tokens = OpenTokens(); !tokens) {
+    Log(Level::kError, kModule, "tokens are made as before", {{"pool", name()}, {"error", tokens.error().message}});
   }
   if (options_.endpoints_path.empty() && config().discovery != nullptr) endpoints_path_ = config().discovery->path;
   if (!endpoints_path_.empty() || (config().static_discovery == nullptr && config().dns_discovery == nullptr)) return;
@@ -294,6 +320,7 @@ Task<> ServingPool::WatchFiles() {
     LookAtEndpoints(endpoints_problem);
     files_.Look(handlers);
     cache_->Look();
+    decision_log_.flush();
     if (loop_.Now() < save_at) continue;
     save_at = loop_.Now() + kSaveInterval;
     SaveState();

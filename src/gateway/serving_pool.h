@@ -16,6 +16,7 @@
 #include "gateway/gateway_metrics.h"
 #include "gateway/name_discovery.h"
 #include "gateway/policy_files.h"
+#include "gateway/prompt_tokens.h"
 #include "gateway/scraper.h"
 #include "net/http_client.h"
 #include "parse/parser_table.h"
@@ -65,6 +66,8 @@ class ServingPool {
   // Of an objective's name: what its InferenceObjective says; without one, the criticality names that came before
   // objectives stand for priorities (critical 1, sheddable -1), anything else for 0.
   int32_t PriorityOf(std::string_view objective) const;
+  // Null: the configuration does not ask for exact tokens.
+  const std::shared_ptr<PromptTokens>& prompt_tokens() const { return prompt_tokens_; }
   // Of the configuration's request parsers.
   const parse::ParserTable& parsers() const { return parsers_; }
   // The endpoints and their latest numbers. In a pool of more than 1,000, numbers may be a few milliseconds older than
@@ -110,10 +113,12 @@ class ServingPool {
   // Carries out a new configuration of a policy.
   Status ApplyPolicy(PolicyFiles::Change change);
   void UseLivePolicy();
+  Status OpenTokens();
   const ModelUse& UseOf(std::string_view model) const;
   bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
+  net::HttpClient& client_;
   PoolOptions options_;
   GatewayMetrics& metrics_;
   PolicyFiles files_;
@@ -133,6 +138,7 @@ class ServingPool {
   std::vector<model::Endpoint> listed_;  // on the command line or in the configuration
   std::vector<EndpointName> names_in_use_;
   std::unique_ptr<NameDiscovery> names_;  // null: no names
+  std::shared_ptr<PromptTokens> prompt_tokens_;
   bool started_ = false;
   runtime::TaskScope watcher_;  // last: its task refers to the rest
 };

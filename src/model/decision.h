@@ -1,6 +1,6 @@
 // Decision: where a request goes. Receipt: why, in numbers, complete enough to be read by a person and checked by a
 // test. Thread rule: plain values; a Decision can be reused for the next request, and then allocates nothing.
-// Ownership: receipts share endpoints and column names by pointer, so they outlive pool and policy.
+// Ownership: receipts share members and column names by pointer, so they outlive pool and policy.
 #pragma once
 
 #include <array>
@@ -18,6 +18,8 @@
 #include "model/endpoint.h"
 
 namespace sluice::model {
+
+struct PoolMembers;
 
 // The names of a profile's filters and scorers: one object a policy, shared by all its receipts.
 struct ReceiptColumns {
@@ -52,11 +54,11 @@ struct CacheShare {
   std::string_view trust;      // kvindex::Name(Trust), a constant: "exact", or why not
 };
 
+// Trivial on purpose: receipts are copied with every decision.
 struct ReceiptCandidate {
-  std::shared_ptr<const Endpoint> endpoint;
+  const Endpoint* endpoint = nullptr;  // one of the receipt's members
   int16_t verdict = kCandidate;
   uint32_t matched_blocks = 0;
-  std::optional<CacheShare> cached;  // nothing: no producer knows more than matched_blocks
   float predicted_ttft_ms = std::numeric_limits<float>::quiet_NaN();  // NaN: no producer predicts it
   float data_age_ms = std::numeric_limits<float>::infinity();         // infinity: never scraped
   float total = 0;
@@ -67,11 +69,13 @@ struct ProfileReceipt {
 
   std::shared_ptr<const ReceiptColumns> columns;
   std::vector<ReceiptCandidate> candidates;  // the picked first, then by total; dropped ones last
-  std::vector<float> scores;   // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
-  uint32_t omitted = 0;        // endpoints left out because the receipt's limit was reached
-  uint32_t picked = 0;         // how many leading candidates are the pick
-  uint32_t runner_up = kNone;  // index into candidates
+  std::vector<float> scores;  // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
+  std::vector<CacheShare> cached;  // by candidate; empty: no producer knows more than matched_blocks
+  uint32_t omitted = 0;            // endpoints left out because the receipt's limit was reached
+  uint32_t picked = 0;             // how many leading candidates are the pick
+  uint32_t runner_up = kNone;      // index into candidates
 
+  const CacheShare* CachedOf(size_t candidate) const { return cached.empty() ? nullptr : &cached[candidate]; }
   std::span<const float> ScoresOf(size_t candidate) const {
     return std::span<const float>(scores).subspan(candidate * columns->scorers.size(), columns->scorers.size());
   }
@@ -98,7 +102,11 @@ struct Receipt {
   uint64_t decide_ns = 0;
   uint32_t prompt_tokens = 0;
   bool prompt_tokens_estimated = true;
-  uint32_t block_size = 0;  // tokens a matched block stands for; 0: no prefix producer ran
+  std::string token_source;                    // who made the tokens: "tokenizer", "vllm", "request", "estimate"
+  uint64_t tokenize_us = 0;                    // before the decision
+  uint64_t token_bytes_reused = 0;             // of the prompts' text: remembered from an earlier turn
+  uint32_t block_size = 0;                     // tokens a matched block stands for; 0: no prefix producer ran
+  std::shared_ptr<const PoolMembers> members;  // whom the candidates point to
   std::shared_ptr<const std::vector<std::string>> screeners;  // names; null: none
   double saturation = -1;                                     // asked for sheddable requests only; below 0: not asked
   std::vector<ProfileReceipt> profiles;                       // those that ran, in order

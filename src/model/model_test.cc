@@ -2,6 +2,7 @@
 
 #include "model/decision.h"
 #include "model/endpoint.h"
+#include "model/endpoint_kind.h"
 #include "model/pool_view.h"
 #include "model/request.h"
 
@@ -38,6 +39,15 @@ TEST(Receipt, ByteSizeCountsItsColumns) {
   receipt.profiles[0].candidates.resize(10);
   receipt.profiles[0].scores.resize(50);
   EXPECT_GE(receipt.ByteSize(), empty + 10 * sizeof(ReceiptCandidate) + 50 * sizeof(float));
+}
+
+TEST(EndpointKind, ComesFromLabels) {
+  Endpoint endpoint{.labels = {{"llm-d.ai/engine-type", "sglang"}, {"nvidia.com/gpu.product", "NVIDIA-L40S"}}};
+  EXPECT_EQ(KindOf(endpoint), "unknown|NVIDIA-L40S|sglang");
+  endpoint.labels["llm-d.ai/accelerator"] = "L40S";
+  endpoint.labels["llm-d.ai/model"] = "qwen";
+  EXPECT_EQ(KindOf(endpoint), "qwen|L40S|sglang");
+  EXPECT_EQ(KindOf({}), "unknown|unknown|unknown");
 }
 
 }  // namespace

@@ -19,8 +19,10 @@ namespace sluice::model {
 struct Media {
   enum class Kind : uint8_t { kImage, kVideo, kAudio };
   Kind kind = Kind::kImage;
-  std::string_view content;  // as in the body: an URL, a data URL, or base64 data
-  uint32_t before_text = 0;  // index into Prompt::text of the piece that it stands before
+  std::string_view content;   // as in the body: an URL, a data URL, or base64 data
+  uint32_t before_text = 0;   // index into Prompt::text of the piece that it stands before
+  uint32_t token_begin = 0;   // with token ids: where among them the placeholders stand that are it
+  uint32_t token_length = 0;  // 0: not known
 };
 
 // One prompt. Token ids win when they are there; otherwise the pieces of text, in order and without separators, stand
@@ -31,11 +33,20 @@ struct Prompt {
   std::vector<Media> media;  // in order
 };
 
+// Where the token ids of a request's prompts came from; for the receipt.
+struct TokenOrigin {
+  std::string source;         // "tokenizer", "vllm", "request", "estimate"
+  uint64_t tokenize_us = 0;   // what making them took, waiting included
+  uint64_t reused_bytes = 0;  // of the prompts' text, whose ids were remembered from an earlier turn
+  std::string missing;        // why ids were wanted and could not be had; empty: they are there, or were not wanted
+};
+
 struct Request {
   std::string id;
   std::string model;            // as the client named it
   std::string target_model;     // after rewriting; what the engine will be asked for
   std::vector<Prompt> prompts;  // several only for /v1/completions with a list
+  TokenOrigin tokens;
   uint64_t body_bytes = 0;
   bool streaming = false;
   int32_t priority = 0;     // below 0: sheddable

@@ -3,13 +3,16 @@
 //   its loop
 // Thread rule: Run() on a loop's thread, any loop; fn must not touch the loop.
 // Limit: at most `queue_max` jobs wait; beyond it Run() answers kResourceExhausted at once.
-// Ownership: the destructor finishes queued jobs first; loops must outlive that.
+// Ownership: the destructor finishes queued jobs first; loops must outlive that. A task that is destroyed while it
+// waits leaves its job running: fn owns what it uses, or uses what outlives the pool. fn must be copyable.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,15 +29,20 @@ class WorkerPool {
   template <class Fn>
   auto Run(Loop& loop, Fn fn) -> Task<Result<decltype(fn())>> {
     using Value = decltype(fn());
-    std::optional<Value> value;
-    Event done(loop);
-    const bool accepted = Submit([&] {
-      value.emplace(fn());
-      loop.Post([&done] { done.Set(); });
+    struct State {
+      explicit State(Loop& l) : done(l) {}
+      std::optional<Value> value;
+      Event done;
+    };
+    // Shared, because the waiting task may be destroyed while the job runs. It ends on the loop's thread.
+    auto state = std::make_shared<State>(loop);
+    const bool accepted = Submit([&loop, job_state = state, fn = std::move(fn)]() mutable {
+      job_state->value.emplace(fn());
+      loop.Post([done_state = std::move(job_state)] { done_state->done.Set(); });
     });
     if (!accepted) co_return Fail(Code::kResourceExhausted, "the worker pool's queue is full; send again later");
-    co_await AnyOf(done);
-    co_return std::move(*value);
+    co_await AnyOf(state->done);
+    co_return std::move(*state->value);
   }
 
  private:

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,10 +66,11 @@ struct PrefixMatch : Data {
   uint32_t total_blocks = 0;
   uint32_t block_size = 0;  // tokens
 
-  // How it holds them; nothing when the producer does not know.
-  virtual std::optional<model::CacheShare> ShareOf(model::EndpointId endpoint, size_t row) const {
+  // Whether the producer knows how endpoints hold what they hold, and if so, how.
+  virtual bool KnowsShares() const { return false; }
+  virtual model::CacheShare ShareOf(model::EndpointId endpoint, size_t row) const {
     (void)endpoint, (void)row;
-    return std::nullopt;
+    return {};
   }
   // Blocks that the endpoint holds, on whichever tier.
   float CachedBlocks(size_t row) const { return unweighted.empty() ? match_blocks[row] : unweighted[row]; }

@@ -57,7 +57,8 @@ class DecisionRun {
   void RunScorers(const Profile& profile);
   void OrderRest(size_t count);
   void FillReceipt(const Profile& profile, ProfileReceipt& out);
-  void AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers, size_t position) const;
+  void PutCandidate(ProfileReceipt& out, size_t index, uint32_t row, int16_t verdict, size_t scorers,
+                    size_t position) const;
   void Conclude();
   void CheckCondition();
   void Fail(Code code, std::string message, std::string_view dropped_reason = {}) {
@@ -87,12 +88,17 @@ void DecisionRun::Begin() {
   receipt_.target_model = in_.request.target_model;
   receipt_.priority = in_.request.priority;
   receipt_.fairness_id = in_.request.fairness_id;
+  const model::TokenOrigin& origin = in_.request.tokens;
+  receipt_.token_source = origin.source;
+  receipt_.tokenize_us = origin.tokenize_us;
+  receipt_.token_bytes_reused = origin.reused_bytes;
   receipt_.streaming = in_.request.streaming;
   receipt_.primary = 0;
   receipt_.block_size = 0;
   receipt_.notes.clear();
   receipt_.error.reset();
   receipt_.dropped_reason = {};
+  receipt_.members = pool_.members;
   receipt_.screeners = policy_.screener_names;
   receipt_.saturation = -1;
   receipt_.observed.reset();
@@ -203,6 +209,9 @@ bool DecisionRun::Admit() {
 }
 
 void DecisionRun::Produce() {
+  if (const std::string& missing = in_.request.tokens.missing; !missing.empty()) {
+    receipt_.notes.push_back("tokens are estimated from bytes: " + missing);
+  }
   for (const BoundProducer& bound : policy_.producers) {
     Data& data = state_.board_.At(static_cast<size_t>(bound.slot));
     if (const Status produced = bound.producer->Produce(in_, state_.base_, data); !produced) {
@@ -218,6 +227,7 @@ void DecisionRun::Produce() {
   const auto* tokens = state_.board_.Get<TokenizedPrompt>(policy_.tokens_slot);
   if (match_ != nullptr) receipt_.block_size = match_->block_size;
   receipt_.prompt_tokens_estimated = tokens == nullptr || tokens->estimated;
+  if (receipt_.token_source.empty()) receipt_.token_source = receipt_.prompt_tokens_estimated ? "estimate" : "request";
   if (tokens != nullptr) {
     receipt_.prompt_tokens = static_cast<uint32_t>(tokens->size());
     return;
@@ -312,25 +322,26 @@ void DecisionRun::RunScorers(const Profile& profile) {
   }
 }
 
-void DecisionRun::AddCandidate(ProfileReceipt& out, uint32_t row, int16_t verdict, size_t scorers,
+// Writes place `index` of the receipt, which has whatever was there before. `position` counts for candidates only.
+void DecisionRun::PutCandidate(ProfileReceipt& out, size_t index, uint32_t row, int16_t verdict, size_t scorers,
                                size_t position) const {
-  ReceiptCandidate& candidate = out.candidates.emplace_back();
-  candidate.endpoint = pool_.members->endpoints[row];
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  const bool scored = verdict == model::kCandidate;
+  ReceiptCandidate& candidate = out.candidates[index];
+  candidate.endpoint = pool_.members->endpoints[row].get();
   candidate.verdict = verdict;
-  if (match_ != nullptr) {
-    candidate.matched_blocks = static_cast<uint32_t>(match_->match_blocks[row]);
-    candidate.cached = match_->ShareOf(pool_.id(row), row);
-  }
-  if (latency_ != nullptr) candidate.predicted_ttft_ms = latency_->ttft_ms[row];
-  if (pool_.scraped_at[row] != model::EndpointState::kNever) {
-    candidate.data_age_ms = static_cast<float>(Seconds(in_.now - pool_.scraped_at[row]) * 1e3);
-  }
-  const size_t n = state_.left_.size(), first = out.scores.size();
-  out.scores.resize(first + scorers, std::numeric_limits<float>::quiet_NaN());
-  if (verdict == model::kCandidate) {
-    for (size_t s = 0; s < scorers; ++s) out.scores[first + s] = state_.matrix_[s * n + position];
-  }
-  if (verdict == model::kCandidate) candidate.total = state_.totals_[position];
+  candidate.matched_blocks = match_ != nullptr ? static_cast<uint32_t>(match_->match_blocks[row]) : 0;
+  candidate.predicted_ttft_ms = latency_ != nullptr ? latency_->ttft_ms[row] : kNone;
+  const TimePoint scraped = pool_.scraped_at[row];
+  candidate.data_age_ms =
+      scraped == model::EndpointState::kNever ? kInfinity : static_cast<float>((in_.now - scraped).count()) * 1e-6F;
+  candidate.total = scored ? state_.totals_[position] : 0;
+  const float* raw = state_.matrix_.data() + position;
+  const size_t n = state_.left_.size();
+  float* const scores = out.scores.data() + index * scorers;
+  for (size_t s = 0; s < scorers; ++s) scores[s] = scored ? raw[s * n] : kNone;
+  if (!out.cached.empty()) out.cached[index] = match_->ShareOf(pool_.id(row), row);
 }
 
 // A candidate as a number that sorts by total, highest first, and then by position. `total` is not NaN.
@@ -383,29 +394,38 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   const size_t limit = state_.options_.receipt_candidates_max;
   const size_t n = state_.left_.size(), scorers = profile.scorers.size();
   out.columns = profile.columns;
-  out.candidates.clear();
-  out.scores.clear();
   out.picked = static_cast<uint32_t>(std::min(state_.picked_.size(), limit));
   out.runner_up = ProfileReceipt::kNone;
 
-  // The picked, then the rest by total.
+  // The picked, then the rest by total, then those that were dropped. Places are written over, not made anew.
   const std::vector<uint64_t>& order = state_.order_;
   OrderRest(limit - out.picked);
   const size_t rest = order.size();
-  for (size_t i = 0; i < out.picked; ++i) {
-    AddCandidate(out, state_.left_.row(state_.picked_[i]), model::kCandidate, scorers, state_.picked_[i]);
+  const size_t count = std::min(limit, pool_.size());
+  out.candidates.resize(count);
+  out.scores.resize(count * scorers);
+  out.cached.resize(match_ != nullptr && match_->KnowsShares() ? count : 0);
+  size_t at = 0;
+  for (; at < out.picked; ++at) {
+    PutCandidate(out, at, state_.left_.row(state_.picked_[at]), model::kCandidate, scorers, state_.picked_[at]);
   }
   if (rest > 0) out.runner_up = out.picked;
-  for (size_t i = 0; i < rest; ++i) {
+  for (size_t i = 0; i < rest; ++i, ++at) {
     const uint32_t position = PositionOf(order[i]);
-    AddCandidate(out, state_.left_.row(position), model::kCandidate, scorers, position);
+    PutCandidate(out, at, state_.left_.row(position), model::kCandidate, scorers, position);
   }
   if (n < pool_.size()) {
-    for (uint32_t row = 0; row < pool_.size() && out.candidates.size() < limit; ++row) {
-      if (state_.verdicts_[row] != model::kCandidate) AddCandidate(out, row, state_.verdicts_[row], scorers, 0);
+    for (uint32_t row = 0; row < pool_.size() && at < count; ++row) {
+      if (state_.verdicts_[row] != model::kCandidate) {
+        PutCandidate(out, at++, row, state_.verdicts_[row], scorers, 0);
+      }
     }
   }
-  out.omitted = static_cast<uint32_t>(pool_.size() - out.candidates.size());
+  // A profile that picked without being able to fill its places (an external picker) has fewer.
+  out.candidates.resize(at);
+  if (!out.cached.empty()) out.cached.resize(at);
+  out.scores.resize(at * scorers);
+  out.omitted = static_cast<uint32_t>(pool_.size() - at);
 }
 
 void DecisionRun::Conclude() {

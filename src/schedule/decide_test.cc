@@ -360,6 +360,22 @@ TEST(Decide, IfAvailableWantsACachedPrefix) {
   EXPECT_TRUE(harness.Decide(request, pool).ok());
 }
 
+TEST(Decide, TenThousandEndpointsAreOnePoolLikeAnyOther) {
+  std::vector<TestEndpoint> many(10'000);
+  for (size_t i = 0; i < many.size(); ++i) {
+    many[i].name = "e" + std::to_string(i);
+    many[i].address = "10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250);
+    many[i].waiting = i == 7'777 ? 0 : 3;
+  }
+  Harness harness(DefaultConfigText());
+  const std::string text(5000, 'x');
+  const auto pool = MakePool(many);
+  ASSERT_TRUE(harness.Decide(TextRequest("r", text), pool).ok());
+  EXPECT_EQ(harness.decision.pick().endpoint->name, "e7777");
+  EXPECT_EQ(harness.decision.receipt.profiles[0].candidates.size(), 64u);
+  EXPECT_EQ(harness.decision.receipt.profiles[0].omitted, 9'936u);
+}
+
 TEST(PolicyState, ANewPolicyKeepsTheMemoryOfPluginsThatDidNotChange) {
   const std::string text(4000, 'x');
   const auto pool = MakePool({{"a"}, {"b"}});

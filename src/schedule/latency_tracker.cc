@@ -1,7 +1,8 @@
 #include "schedule/latency_tracker.h"
 
 #include <algorithm>
-#include <array>
+
+#include "model/endpoint_kind.h"
 
 namespace sluice::schedule {
 
@@ -14,29 +15,10 @@ namespace {
 // Requests that do not stream are many only under attack; beyond this the oldest is taken as computed.
 constexpr size_t kDueMax = 100'000;
 
-std::string_view LabelOf(const model::Endpoint& endpoint, std::span<const std::string_view> names) {
-  for (const std::string_view name : names) {
-    const auto label = endpoint.labels.find(std::string(name));
-    if (label != endpoint.labels.end() && !label->second.empty()) return label->second;
-  }
-  return "unknown";
-}
-
 Duration FromMs(double ms) { return FromSeconds(ms / 1e3); }
 double Ms(Duration d) { return Seconds(d) * 1e3; }
 
 }  // namespace
-
-std::string KindOf(const model::Endpoint& endpoint) {
-  static constexpr std::array<std::string_view, 3> kAccelerator = {"inference.optimization/acceleratorName",
-                                                                   "llm-d.ai/accelerator", "nvidia.com/gpu.product"};
-  static constexpr std::array<std::string_view, 2> kEngine = {"llm-d.ai/engine-type",
-                                                              "inference.networking.k8s.io/engine-type"};
-  static constexpr std::array<std::string_view, 1> kModel = {"llm-d.ai/model"};
-  std::string kind(LabelOf(endpoint, kModel));
-  kind.append("|").append(LabelOf(endpoint, kAccelerator)).append("|").append(LabelOf(endpoint, kEngine));
-  return kind;
-}
 
 LatencyTracker::Load& LatencyTracker::LoadOf(EndpointId id) {
   if (id.slot >= loads_.size()) loads_.resize(id.slot + 1);
@@ -45,7 +27,7 @@ LatencyTracker::Load& LatencyTracker::LoadOf(EndpointId id) {
   return load;
 }
 
-LatencyTracker::Load* LatencyTracker::FindLoad(EndpointId id) {
+const LatencyTracker::Load* LatencyTracker::FindLoad(EndpointId id) const {
   if (id.slot >= loads_.size() || loads_[id.slot].generation != id.generation) return nullptr;
   return &loads_[id.slot];
 }
@@ -54,25 +36,23 @@ void LatencyTracker::RefreshKinds(const PoolView& view) {
   if (kinds_version_ == view.members_version && kinds_.size() == view.size()) return;
   kinds_version_ = view.members_version;
   kinds_.clear();
-  for (size_t row = 0; row < view.size(); ++row) kinds_.push_back(model_.Intern(KindOf(view.endpoint(row))));
+  for (size_t row = 0; row < view.size(); ++row) kinds_.push_back(model_.Intern(model::KindOf(view.endpoint(row))));
 }
 
-latency::EndpointFeatures LatencyTracker::FeaturesOf(const PoolView& view, uint32_t row, TimePoint now) {
-  Load& load = LoadOf(view.id(row));
-  load.running = view.running[row];
-  load.resident_tokens = latency::ResidentTokens(view.kv_usage[row], view.num_blocks[row], view.block_size[row]);
+latency::EndpointFeatures LatencyTracker::FeaturesOf(const PoolView& view, uint32_t row, TimePoint now) const {
   latency::EndpointFeatures features;
   features.waiting = view.waiting[row];
-  features.running = load.running;
-  features.resident_tokens = load.resident_tokens;
-  features.decode_requests = static_cast<float>(load.decoding);
-  load.ledger.Fill(now, features);
+  features.running = view.running[row];
+  features.resident_tokens = latency::ResidentTokens(view.kv_usage[row], view.num_blocks[row], view.block_size[row]);
+  if (const Load* load = FindLoad(view.id(row)); load != nullptr) {
+    features.decode_requests = static_cast<float>(load->decoding);
+    load->ledger.Fill(now, features);
+  }
   return features;
 }
 
 latency::Candidates LatencyTracker::Columns(const PoolView& view, std::span<const float> cached_tokens, TimePoint now) {
   RefreshKinds(view);
-  ReleaseDue(now);
   const size_t n = view.size();
   for (auto* column : {&resident_, &ahead_tokens_, &ahead_requests_, &elapsed_, &decoding_}) column->resize(n);
   for (uint32_t row = 0; row < n; ++row) {
@@ -102,7 +82,6 @@ LatencyTracker::Expected LatencyTracker::Expect(const PoolView& view, uint32_t r
                                                 const latency::RequestFeatures& request, float cached_tokens,
                                                 TimePoint now) {
   RefreshKinds(view);
-  ReleaseDue(now);
   Expected expected{.kind = kinds_[row], .features = {request, FeaturesOf(view, row, now)}, .prediction = {}};
   expected.features.endpoint.cached_tokens = cached_tokens;
   expected.prediction = model_.Predict(expected.kind, view.id(row), expected.features);
@@ -114,7 +93,10 @@ LatencyTracker::Flight LatencyTracker::Dispatch(const Expected& expected, Endpoi
   Flight flight{.expected = expected, .endpoint = endpoint, .dispatched_at = now, .streaming = streaming};
   flight.uncached_tokens =
       std::max(1.0F, expected.features.request.prompt_tokens - expected.features.endpoint.cached_tokens);
-  LoadOf(endpoint).ledger.Dispatch(now, flight.uncached_tokens);
+  Load& load = LoadOf(endpoint);
+  load.running = expected.features.endpoint.running;
+  load.resident_tokens = expected.features.endpoint.resident_tokens;
+  load.ledger.Dispatch(now, flight.uncached_tokens);
   if (!streaming) {
     // Its first token cannot be seen: the ledger lets it go when it is expected.
     due_.push({now + FromMs(double{expected.prediction.ttft_ms}), endpoint, due_number_++, flight.uncached_tokens});
@@ -132,7 +114,7 @@ void LatencyTracker::ReleaseOldestDue() {
   load->prefilled_tokens += double{due.uncached_tokens};
 }
 
-void LatencyTracker::ReleaseDue(TimePoint now) {
+void LatencyTracker::Advance(TimePoint now) {
   while (!due_.empty() && due_.top().at <= now) ReleaseOldestDue();
 }
 

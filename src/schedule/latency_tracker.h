@@ -3,7 +3,7 @@
 // are being written, turns a PoolView into the model's columns, and gives each dispatched request a Flight that carries
 // what was expected of it.
 // Expected times count from dispatch. Only streamed answers teach TTFT: of others the first byte is the last one.
-// Deterministic: equal calls with equal times give equal predictions.
+// Deterministic: equal events with equal times give equal predictions; asking (Columns, Expect) changes nothing.
 // Thread rule: one owner (a pool's scheduler). Cost: Columns O(endpoints), the rest O(1); the model's own costs are in
 // latency/model.h.
 #pragma once
@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "latency/model.h"
@@ -28,6 +29,9 @@ class LatencyTracker {
 
   latency::Model& model() { return model_; }
   const latency::Model& model() const { return model_; }
+
+  // Time went on. To be called before each event, so that what is known at it does not depend on who asks in between.
+  void Advance(TimePoint now);
 
   // One entry a row of `view`. `cached_tokens`: of this prompt, by row; empty: none. Views into the tracker and into
   // `view`, good until the next call of any function here.
@@ -79,11 +83,11 @@ class LatencyTracker {
   };
 
   Load& LoadOf(model::EndpointId id);
-  Load* FindLoad(model::EndpointId id);
+  const Load* FindLoad(model::EndpointId id) const;
+  Load* FindLoad(model::EndpointId id) { return const_cast<Load*>(std::as_const(*this).FindLoad(id)); }
   void RefreshKinds(const model::PoolView& view);
-  void ReleaseDue(TimePoint now);
   void ReleaseOldestDue();
-  latency::EndpointFeatures FeaturesOf(const model::PoolView& view, uint32_t row, TimePoint now);
+  latency::EndpointFeatures FeaturesOf(const model::PoolView& view, uint32_t row, TimePoint now) const;
 
   latency::Model model_;
   std::vector<Load> loads_;
@@ -95,11 +99,5 @@ class LatencyTracker {
   // Columns, reused.
   std::vector<float> resident_, ahead_tokens_, ahead_requests_, elapsed_, decoding_;
 };
-
-// "model|accelerator|engine" from the endpoint's labels: what the latency model takes for the same kind. Labels, first
-// found first: llm-d.ai/model; inference.optimization/acceleratorName, llm-d.ai/accelerator, nvidia.com/gpu.product;
-// llm-d.ai/engine-type, inference.networking.k8s.io/engine-type. Without them all endpoints are of one kind, and the
-// model's factor for each endpoint has to tell them apart.
-std::string KindOf(const model::Endpoint& endpoint);
 
 }  // namespace sluice::schedule

@@ -278,8 +278,8 @@ struct ResponseEnd {
   bool failed = false;         // no usable answer came; nothing is learned from it
   int64_t prompt_tokens = -1;  // from the engine's usage; below 0: not known
   int64_t cached_tokens = -1;
-  int64_t output_tokens = -1;
-  TimePoint at{};  // when it ended; zero: not known, and then nothing that needs the time is learned
+  int64_t output_tokens = -1;  // of a stream without usage: its events
+  TimePoint at{};              // when it ended; zero: not known, and then nothing that needs the time is learned
 };
 
 // Numbers that plugins report about an answered request, "<namespace>/<name>".

@@ -86,8 +86,8 @@ void WriteCached(JsonWriter& json, const Receipt& receipt, const model::CacheSha
 }
 
 // "480 gpu, 32 cpu", and why it may be wrong.
-std::string TiersText(const Receipt& receipt, const std::optional<model::CacheShare>& cached) {
-  if (!cached) return "";
+std::string TiersText(const Receipt& receipt, const model::CacheShare* cached) {
+  if (cached == nullptr) return "";
   std::string text;
   for (size_t way = 0; way < cached->blocks.size(); ++way) {
     if (cached->blocks[way] == 0) continue;
@@ -101,8 +101,8 @@ std::string TiersText(const Receipt& receipt, const std::optional<model::CacheSh
 // What the pick's producer expects the engine to have cached, or below 0.
 int64_t PredictedTokens(const Receipt& receipt) {
   if (receipt.error || receipt.profiles.empty()) return -1;
-  const auto& cached = receipt.profiles[receipt.primary].candidates.front().cached;
-  return cached ? int64_t{cached->cached_tokens} : -1;
+  const model::CacheShare* cached = receipt.profiles[receipt.primary].CachedOf(0);
+  return cached != nullptr ? int64_t{cached->cached_tokens} : -1;
 }
 
 void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileReceipt& profile, size_t index) {
@@ -113,8 +113,11 @@ void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileRecei
   json.Field("verdict", VerdictText(receipt, profile, candidate));
   WriteFilters(json, profile, candidate);
   json.Field("matched_tokens", MatchedTokens(receipt, candidate));
-  if (candidate.cached) WriteCached(json, receipt, *candidate.cached);
+  if (const auto* cached = profile.CachedOf(index)) WriteCached(json, receipt, *cached);
   WriteNumber(json, "data_age_ms", candidate.data_age_ms);
+  if (std::isfinite(candidate.predicted_ttft_ms)) {
+    WriteNumber(json, "predicted_ttft_ms", candidate.predicted_ttft_ms);
+  }
   json.Key("scores").BeginObject();
   for (size_t s = 0; s < scorers.size() && candidate.verdict == model::kCandidate; ++s) {
     WriteNumber(json, scorers[s].name, scores[s]);
@@ -154,7 +157,9 @@ void WriteObserved(JsonWriter& json, const Receipt& receipt, const model::Observ
   measured("e2e_ms", observed.e2e_ms);
   measured("cached_tokens", static_cast<double>(observed.cached_tokens));
   if (const int64_t predicted = PredictedTokens(receipt); predicted >= 0) json.Field("predicted_tokens", predicted);
-  json.EndObject();
+  json.Key("attributes").BeginObject();
+  for (const auto& [name, value] : observed.attributes) json.Field(name, value);
+  json.EndObject().EndObject();
 }
 
 std::string NumberText(float value) {
@@ -188,7 +193,7 @@ std::string ProfileTable(const Receipt& receipt, const ProfileReceipt& profile) 
   std::vector<std::vector<std::string>> rows;
   rows.push_back({"", "endpoint", "matched"});
   for (const auto& scorer : profile.columns->scorers) rows[0].push_back(scorer.name + " x" + NumberText(scorer.weight));
-  const bool tiers = std::ranges::any_of(profile.candidates, [](const auto& c) { return c.cached.has_value(); });
+  const bool tiers = !profile.cached.empty();
   rows[0].insert(rows[0].end(), {"total", "age ms"});
   if (tiers) rows[0].push_back("held tokens");
   rows[0].push_back("verdict");
@@ -200,7 +205,7 @@ std::string ProfileTable(const Receipt& receipt, const ProfileReceipt& profile) 
                                     std::to_string(MatchedTokens(receipt, candidate))};
     for (const float score : profile.ScoresOf(i)) row.push_back(scored ? NumberText(score) : "-");
     row.insert(row.end(), {scored ? NumberText(candidate.total) : "-", NumberText(candidate.data_age_ms)});
-    if (tiers) row.push_back(TiersText(receipt, candidate.cached));
+    if (tiers) row.push_back(TiersText(receipt, profile.CachedOf(i)));
     row.push_back(VerdictText(receipt, profile, candidate));
     rows.push_back(std::move(row));
   }
@@ -216,8 +221,16 @@ std::string ReceiptJson(const Receipt& receipt) {
   JsonWriter json(out);
   json.BeginObject().Field("request_id", receipt.request_id).Field("model", receipt.model);
   json.Field("target_model", receipt.target_model).Field("priority", receipt.priority);
-  json.Field("streaming", receipt.streaming).Field("time", receipt.unix_seconds);
+  json.Field("fairness_id", receipt.fairness_id)
+      .Field("streaming", receipt.streaming)
+      .Field("time", receipt.unix_seconds);
   json.Field("prompt_tokens", receipt.prompt_tokens).Field("prompt_tokens_estimated", receipt.prompt_tokens_estimated);
+  json.Field("token_source", receipt.token_source).Field("tokenize_us", receipt.tokenize_us);
+  json.Field("token_bytes_reused", receipt.token_bytes_reused);
+  json.Key("expected_ttft_ms");
+  receipt.expected_ttft_ms >= 0 ? json.Double(receipt.expected_ttft_ms) : json.Null();
+  json.Field("expected_plus_minus_ms", receipt.expected_plus_minus_ms).Key("saturation");
+  receipt.saturation >= 0 ? json.Double(receipt.saturation) : json.Null();
   json.Field("outcome", Outcome(receipt)).Key("error");
   if (receipt.error) {
     json.BeginObject()
@@ -255,11 +268,24 @@ std::string ReceiptJson(const Receipt& receipt) {
 std::string ReceiptTable(const Receipt& receipt) {
   std::string out = "request " + receipt.request_id + "  model " + receipt.model;
   if (receipt.target_model != receipt.model) out += " -> " + receipt.target_model;
+  if (!receipt.fairness_id.empty()) out += "  tenant " + receipt.fairness_id;
   out += "  priority " + std::to_string(receipt.priority) + "\nprompt " + std::to_string(receipt.prompt_tokens) +
          " tokens";
-  if (receipt.prompt_tokens_estimated) out += " (estimated from bytes)";
+  out += receipt.prompt_tokens_estimated ? " (estimated from bytes)" : " (by " + receipt.token_source;
+  if (!receipt.prompt_tokens_estimated) {
+    if (receipt.tokenize_us > 0) out += ", in " + std::to_string(receipt.tokenize_us) + " us";
+    if (receipt.token_bytes_reused > 0) out += ", " + std::to_string(receipt.token_bytes_reused) + " bytes known";
+    out += ")";
+  }
   out += ", decided in " + std::to_string(receipt.decide_ns / 1000) + " us: " + std::string(Outcome(receipt)) + "\n";
   if (receipt.error) out += receipt.error->message + "\n";
+  if (receipt.saturation >= 0) {
+    out += "saturation " + NumberText(static_cast<float>(receipt.saturation)) + " (1 and more sheds this priority)\n";
+  }
+  if (receipt.expected_ttft_ms >= 0) {
+    out += "expected first token after " + NumberText(static_cast<float>(receipt.expected_ttft_ms)) + " ms, ± " +
+           NumberText(static_cast<float>(receipt.expected_plus_minus_ms)) + " ms\n";
+  }
   for (const std::string& note : receipt.notes) out += "note: " + note + "\n";
   for (const ProfileReceipt& profile : receipt.profiles) out += ProfileTable(receipt, profile);
   if (receipt.observed) {

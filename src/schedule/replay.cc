@@ -1,5 +1,6 @@
 #include "schedule/replay.h"
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <map>
@@ -265,7 +266,7 @@ void Replay::Impl::ReadPrompt(JsonValue object, Recorded& out) {
     if (piece.Get("text")) {
       prompt.text.push_back(out.Keep(FromHex(piece.Text("text"))));
     } else {
-      prompt.media.push_back({.kind = static_cast<model::Media::Kind>(piece.Int("media")),
+      prompt.media.push_back({.kind = static_cast<model::Media::Kind>(std::clamp<int64_t>(piece.Int("media"), 0, 2)),
                               .content = out.Keep(FromHex(piece.Text("content"))),
                               .before_text = static_cast<uint32_t>(prompt.text.size())});
     }
@@ -356,6 +357,7 @@ Status Replay::Impl::OnDecide(Fields& line) {
   } else if (outcome.unequal.size() < kExamplesMax) {
     outcome.unequal.push_back({latest->request.id, recorded, Where(decision)});
   }
+  if (!acting) latest.reset();
   if (const model::Decision* other = scheduler->ShadowDecision(kOther); other != nullptr && acting) {
     const std::string there = Where(*other);
     if (there != recorded && outcome.elsewhere.size() < kExamplesMax) {
@@ -418,6 +420,8 @@ Status Replay::Line(std::string_view text) {
   Fields line(*root);
   const std::string type = line.Text("t");
   if (const Status read = line.status(); !read) return read;
+  // A decision is dispatched by the policy and in the pool that it was made with.
+  if (type != "dispatch" && type != "first" && type != "end") impl_->latest.reset();
   if (type == "log") return impl_->OnLog(line);
   if (type == "policy") return impl_->OnPolicy(line);
   if (type == "full") {

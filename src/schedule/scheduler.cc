@@ -136,6 +136,7 @@ Status Scheduler::Promote(std::string_view name) {
 
 const Decision& Scheduler::Decide(const Request& request, const PoolView& pool, bool acting) {
   const TimePoint start = clock_.Now();
+  latency_->Advance(start);
   const StoppedClock stopped(start, clock_.UnixSeconds());
   schedule::Decide(request, pool, *live_->state, stopped, live_->rng, live_->decision);
   Expect(request, pool, start);
@@ -192,6 +193,7 @@ Scheduler::Flight Scheduler::Dispatch(const Request& request, const PoolView& po
   SLUICE_CHECK(decision.ok(), "only a pick can be dispatched");
   const StoppedClock stopped(clock_.Now(), clock_.UnixSeconds());
   const TimePoint now = stopped.Now();
+  latency_->Advance(now);
   Compare(request, pool, now);
   Flight flight;
   flight.number = next_flight_++;
@@ -214,6 +216,7 @@ void Scheduler::OnResponseHead(Flight& flight, const ResponseHead& head, HeaderL
 
 void Scheduler::OnFirstChunk(Flight& flight) {
   const TimePoint now = clock_.Now();
+  latency_->Advance(now);
   if (log_ != nullptr) log_->FirstChunk(flight.number, now);
   for (Flight::Part& part : flight.parts) schedule::OnFirstChunk(*part.state, part.ticket);
   latency_->FirstToken(flight.latency, now);
@@ -235,6 +238,7 @@ void Scheduler::Revert() {
 
 ReportedAttributes Scheduler::End(Flight&& flight, const ResponseEnd& end) {
   const TimePoint now = clock_.Now();
+  latency_->Advance(now);
   if (log_ != nullptr) log_->End(flight.number, end, now);
   ReportedAttributes attributes;
   ResponseEnd timed = end;

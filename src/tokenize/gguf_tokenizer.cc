@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <mutex>
 
+#include "tokenize/cut_tokens.h"
+
 namespace sluice::tokenize {
 
 namespace {
@@ -118,6 +120,19 @@ int GgufTokenizer::VocabSize() const { return llama_vocab_n_tokens(vocab_); }
 bool GgufTokenizer::IsSpecial(TokenId token) const {
   return token >= 0 && token < VocabSize() &&
          (llama_vocab_is_control(vocab_, token) || llama_vocab_is_eog(vocab_, token));
+}
+
+// Control tokens among all that llama.cpp looks for in a text.
+std::vector<std::string> GgufTokenizer::CutTokens() const {
+  std::vector<std::string> wanted, all;
+  constexpr int kSearched = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_UNKNOWN;
+  for (TokenId t = 0; t < VocabSize(); ++t) {
+    const auto attributes = static_cast<int>(llama_vocab_get_attr(vocab_, t));
+    if ((attributes & kSearched) == 0) continue;
+    all.emplace_back(llama_vocab_get_text(vocab_, t));
+    if ((attributes & LLAMA_TOKEN_ATTR_CONTROL) != 0) wanted.push_back(all.back());
+  }
+  return WithoutOverlaps(std::move(wanted), all);
 }
 
 TokenId GgufTokenizer::Eos() const { return llama_vocab_eos(vocab_); }

@@ -26,6 +26,7 @@ class GgufTokenizer final : public Tokenizer {
   std::string Piece(TokenId token, bool special) const override;
   int VocabSize() const override;
   bool IsSpecial(TokenId token) const override;
+  std::vector<std::string> CutTokens() const override;
 
   // Tokens that end an answer (EOS, end of turn and the like).
   const std::vector<TokenId>& EndTokens() const { return end_tokens_; }

@@ -23,6 +23,9 @@ class Tokenizer {
   virtual std::string Piece(TokenId token, bool special) const = 0;
   virtual int VocabSize() const = 0;
   virtual bool IsSpecial(TokenId token) const = 0;
+  // Tokens that cut a text: wherever one of these stands in it, it is that token (with parse_special), and what is
+  // before and behind is tokenized apart. Tokens that overlap another one are left out. See prefix_cache.h.
+  virtual std::vector<std::string> CutTokens() const { return {}; }
 };
 
 }  // namespace sluice::tokenize

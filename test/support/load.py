@@ -36,11 +36,14 @@ def ask(client, url, body):
         with client.stream("POST", url + "/v1/completions", json=body) as answer:
             outcome.status = answer.status_code
             outcome.endpoint = answer.headers.get("x-gateway-destination-endpoint-served", "")
-            if answer.headers["content-type"].startswith("text/event-stream"):
+            kind = answer.headers.get("content-type", "")
+            if kind.startswith("text/event-stream"):
                 for line in answer.iter_lines():
                     _read_event(line, outcome)
-            else:
+            elif kind.startswith("application/json"):
                 _read_plain(answer.read(), outcome)
+            else:  # a proxy's own
+                outcome.error = answer.read().decode() or "an empty answer"
     except (httpx.NetworkError, httpx.ProtocolError) as error:
         outcome.error = f"{type(error).__name__}: {error}"
     outcome.ended = time.monotonic()

@@ -72,7 +72,7 @@ TEST(Columns, InFlightColumnsFollowTheCounters) {
     const auto& profile = decision.receipt.profiles[0];
     for (size_t i = 0; i < profile.candidates.size(); ++i) {
       for (size_t row = 0; row < pool.size(); ++row) {
-        if (profile.candidates[i].endpoint != pool.members->endpoints[row]) continue;
+        if (profile.candidates[i].endpoint != pool.members->endpoints[row].get()) continue;
         const auto requests = static_cast<float>(InflightLoadProducer::LoadOf(counters, pool.id(row)).requests);
         ASSERT_EQ(profile.ScoresOf(i)[0], requests <= 0 ? 1 : (most - requests) / most) << "step " << step;
       }

@@ -101,8 +101,7 @@ void PreciseMatch::Take(const RecordedMatch& recorded) {
   }
 }
 
-std::optional<CacheShare> PreciseMatch::ShareOf(model::EndpointId endpoint, size_t row) const {
-  if (index_ == nullptr && !guessed_) return std::nullopt;
+CacheShare PreciseMatch::ShareOf(model::EndpointId endpoint, size_t row) const {
   CacheShare share;
   if (place_[row] != 0) share = holders_[place_[row] - 1].share;
   share.trust = guessed_ ? std::string_view("guessed") : Name(index_->TrustOf(endpoint));

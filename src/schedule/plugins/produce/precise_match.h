@@ -24,7 +24,8 @@ class PreciseMatch final : public PrefixMatch {
   void Take(const PrefixMatch& guess);
   void Take(const RecordedMatch& recorded);
 
-  std::optional<model::CacheShare> ShareOf(model::EndpointId endpoint, size_t row) const override;
+  bool KnowsShares() const override { return index_ != nullptr || guessed_; }
+  model::CacheShare ShareOf(model::EndpointId endpoint, size_t row) const override;
 
  private:
   struct Holder {

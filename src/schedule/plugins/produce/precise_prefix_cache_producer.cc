@@ -214,11 +214,11 @@ void PrecisePrefixCacheProducer::OnDispatch(const DecisionInput& in, const model
       if (!exact) index.InsertHistory(id, chain);
     }
   }
-  const model::ReceiptCandidate& pick = decision.receipt.profiles[decision.receipt.primary].candidates.front();
   auto memo = std::make_unique<PreciseMemo>();
   memo->answered.endpoint = decision.pick().id;
   memo->answered.exact = index.TrustOf(decision.pick().id) == Trust::kExact;
-  if (pick.cached) memo->answered.predicted_tokens = pick.cached->cached_tokens;
+  const CacheShare* cached = decision.receipt.profiles[decision.receipt.primary].CachedOf(0);
+  if (cached != nullptr) memo->answered.predicted_tokens = cached->cached_tokens;
   ticket.memos.emplace_back(this->index(), std::move(memo));
 }
 

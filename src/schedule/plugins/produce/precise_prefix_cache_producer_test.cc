@@ -96,6 +96,11 @@ struct Site {
     SLUICE_CHECK(false, "no such candidate");
   }
 
+  const model::CacheShare* Cached(std::string_view name) const {
+    const auto& profile = harness.decision.receipt.profiles[0];
+    return profile.CachedOf(static_cast<size_t>(&Of(name) - profile.candidates.data()));
+  }
+
   ManualClock clock;
   std::shared_ptr<Caches> caches;
   testing::Harness harness;
@@ -115,8 +120,8 @@ TEST(PreciseProducer, TheEndpointThatHoldsMostOfThePromptIsPicked) {
   EXPECT_THAT(decision.receipt.notes, IsEmpty());
   EXPECT_FALSE(decision.receipt.prompt_tokens_estimated);
   EXPECT_EQ(decision.receipt.block_size, 16u);
-  ASSERT_TRUE(site.Of("b").cached.has_value());
-  EXPECT_EQ(site.Of("b").cached->cached_tokens, 80u);
+  ASSERT_NE(site.Cached("b"), nullptr);
+  EXPECT_EQ(site.Cached("b")->cached_tokens, 80u);
   EXPECT_EQ(PodScoresOf(decision.receipt).scores_json, R"({"10.0.0.2":5,"10.0.0.1":2})");
   EXPECT_EQ(site.caches->looked.back().hits, 7u);
   EXPECT_EQ(site.caches->looked.back().deepest, 5u);
@@ -126,10 +131,10 @@ TEST(PreciseProducer, TheLastTokenIsNeverPredictedAsCached) {
   Site site(Config());
   site.caches->Hold(0, "m", Tokens(96), 6);
   site.Decide(TokenRequest(Tokens(96)));
-  EXPECT_EQ(site.Of("a").cached->cached_tokens, 80u);  // the engine computes the last token, hence its block
+  EXPECT_EQ(site.Cached("a")->cached_tokens, 80u);  // the engine computes the last token, hence its block
   EXPECT_EQ(site.Of("a").matched_blocks, 6u);
   site.Decide(TokenRequest(Tokens(97)));
-  EXPECT_EQ(site.Of("a").cached->cached_tokens, 96u);
+  EXPECT_EQ(site.Cached("a")->cached_tokens, 96u);
 }
 
 TEST(PreciseProducer, AnEngineOfLargerBlocksReusesWholeOnesOnly) {
@@ -137,7 +142,7 @@ TEST(PreciseProducer, AnEngineOfLargerBlocksReusesWholeOnesOnly) {
   site.pool = testing::MakePool({{.name = "a", .block_size = 64}, {"b"}, {"c"}});
   site.caches->Hold(0, "m", Tokens(160), 8);
   site.Decide(TokenRequest(Tokens(120)));
-  EXPECT_EQ(site.Of("a").cached->cached_tokens, 64u);
+  EXPECT_EQ(site.Cached("a")->cached_tokens, 64u);
 }
 
 TEST(PreciseProducer, TiersWeighAndAreTruncatedAsUpstream) {
@@ -148,7 +153,7 @@ TEST(PreciseProducer, TiersWeighAndAreTruncatedAsUpstream) {
   site.Decide(TokenRequest(tokens));
   EXPECT_EQ(site.Of("a").matched_blocks, 2u);  // 2.4
   EXPECT_EQ(site.Of("b").matched_blocks, 4u);  // 4.0, not 3.9999
-  EXPECT_EQ(site.Of("a").cached->blocks[model::CacheShare::kCpu], 3u);
+  EXPECT_EQ(site.Cached("a")->blocks[model::CacheShare::kCpu], 3u);
   EXPECT_THAT(ReceiptJson(site.harness.decision.receipt), HasSubstr(R"("tiers":{"cpu":80})"));
   EXPECT_THAT(ReceiptTable(site.harness.decision.receipt), HasSubstr("80 cpu"));
 
@@ -179,6 +184,15 @@ TEST(PreciseProducer, AdapterSaltAndMediaAreNamesOfOtherBlocks) {
   const auto& decision = site.Decide(with_image);
   EXPECT_EQ(site.Of("c").matched_blocks, 0u) << "where the image is is not known, so neither are the keys";
   EXPECT_THAT(decision.receipt.notes, ElementsAre(HasSubstr("media")));
+  // Where it is, and the engine's name of it, are in the blocks that it touches.
+  with_image.prompts[0].media[0].token_begin = 20;
+  with_image.prompts[0].media[0].token_length = 10;
+  const kvindex::MultimodalSpan item{.hash = "abc", .offset = 20, .length = 10};
+  site.caches->Hold(0, "m", tokens, 4, kvindex::kGpu, {.cache_salt = {}, .items = {&item, 1}});
+  EXPECT_EQ(site.Decide(with_image).pick().endpoint->name, "a");
+  EXPECT_EQ(site.Of("a").matched_blocks, 4u);
+  EXPECT_EQ(site.Of("c").matched_blocks, 1u) << "the block before it is like any other";
+  EXPECT_THAT(site.harness.decision.receipt.notes, IsEmpty());
 }
 
 TEST(PreciseProducer, SeveralPromptsAreSummed) {
@@ -200,7 +214,7 @@ TEST(PreciseProducer, EstimatedTokensAreSaidToBeNotEnough) {
   EXPECT_THAT(decision.receipt.notes,
               ElementsAre(AllOf(HasSubstr("'precise-prefix-cache-producer': the prompt's tokens are an estimate"),
                                 HasSubstr("counts as nothing"))));
-  EXPECT_FALSE(site.Of("a").cached.has_value());
+  EXPECT_EQ(site.Cached("a"), nullptr);
   EXPECT_FLOAT_EQ(site.harness.Score("a", "prefix-cache-scorer"), 0);
 }
 
@@ -213,9 +227,9 @@ TEST(PreciseProducer, EstimatedTokensAreGuessedByTheApproximateProducerWhenThere
   const auto& again = site.Decide(request);
   EXPECT_EQ(again.pick().endpoint->name, first);
   EXPECT_GT(site.harness.Score(first, "prefix-cache-scorer"), 0.9f);
-  ASSERT_TRUE(site.Of(first).cached.has_value());
-  EXPECT_EQ(site.Of(first).cached->trust, "guessed");
-  EXPECT_GT(site.Of(first).cached->blocks[model::CacheShare::kGuess], 0u);
+  ASSERT_NE(site.Cached(first), nullptr);
+  EXPECT_EQ(site.Cached(first)->trust, "guessed");
+  EXPECT_GT(site.Cached(first)->blocks[model::CacheShare::kGuess], 0u);
   EXPECT_THAT(again.receipt.notes, ElementsAre(HasSubstr("guessed from what was sent where")));
 }
 
@@ -232,8 +246,8 @@ TEST(PreciseProducer, AnEndpointWhoseEventsAreIncompleteIsNamedAndKnownByHistory
               ElementsAre(HasSubstr("the caches of 1 of 1 endpoints are not exactly known (gap 1)")));
   OnResponseEnd(site.harness.state, site.harness.Dispatch(request, site.pool), {});
   site.Decide(TokenRequest(tokens));
-  EXPECT_EQ(site.Of("a").cached->blocks[model::CacheShare::kHistory], 4u);
-  EXPECT_EQ(site.Of("a").cached->trust, "gap");
+  EXPECT_EQ(site.Cached("a")->blocks[model::CacheShare::kHistory], 4u);
+  EXPECT_EQ(site.Cached("a")->trust, "gap");
   EXPECT_THAT(ReceiptTable(site.harness.decision.receipt), HasSubstr("64 history (gap)"));
   // One whose events are all heard is known by them alone.
   site.caches->SetTrust(0, Trust::kExact);
@@ -252,7 +266,7 @@ TEST(PreciseProducer, SpeculationHoldsUntilItsTimeIsOver) {
   const std::string first = site.Decide(request).pick().endpoint->name;
   OnResponseEnd(site.harness.state, site.harness.Dispatch(request, site.pool), {});
   EXPECT_EQ(site.Decide(request).pick().endpoint->name, first);
-  EXPECT_EQ(site.Of(first).cached->blocks[model::CacheShare::kSpeculative], 4u);
+  EXPECT_EQ(site.Cached(first)->blocks[model::CacheShare::kSpeculative], 4u);
   site.clock.Advance(std::chrono::seconds(4));
   site.caches->index->index.Maintain();
   site.Decide(request);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "kvindex/approx_prefix_index.h"
+#include "schedule/policy.h"
 
 namespace sluice::schedule {
 namespace {
@@ -12,10 +14,19 @@ constexpr ParamSpec kParams[] = {
     {.name = "estimate",
      .type = ParamType::kNode,
      .help = "four bytes a token, the default; `image` and `video` say how many tokens these stand for"},
-    {.name = "vllm", .type = ParamType::kNode, .help = "tokenize by an engine's render endpoint"},
-    {.name = "udsTokenizerConfig", .type = ParamType::kNode, .help = "tokenize by a sidecar"},
-    {.name = "modelName", .type = ParamType::kString, .help = "model of the vllm mode"},
+    {.name = "vllm",
+     .type = ParamType::kNode,
+     .help = "exact, by vLLM's render endpoints: `url` (http://localhost:8000), `timeout` (5s), `mmTimeout` (30s, when "
+             "content is a list of parts)"},
+    {.name = "tokenizer",
+     .type = ParamType::kNode,
+     .help =
+         "exact, in this process (an extension): `path` of a folder with a tokenizer.json and a chat template, or of "
+         "a .gguf file; `prefixCacheBytes` (67108864) for the texts whose tokens are remembered"},
+    {.name = "udsTokenizerConfig", .type = ParamType::kNode, .help = "tokenize by a sidecar; refused"},
+    {.name = "modelName", .type = ParamType::kString, .help = "model of the vllm mode, as vLLM knows it"},
 };
+constexpr std::string_view kModes[] = {"estimate", "vllm", "tokenizer", "udsTokenizerConfig"};
 
 // Appends pieces of text as tokens: their bytes one after another, four a token, little-endian.
 class TextPacker {
@@ -44,28 +55,67 @@ class TextPacker {
 
 constinit const PluginInfo TokenProducer::kInfo = {
     .type = "token-producer",
-    .help = "Gives the prompt as tokens; in estimate mode four bytes stand for one.",
+    .help = "Gives the prompt as tokens: exact ones from an engine or a tokenizer, else four bytes stand for one.",
     .params = kParams,
     .make = MakeChecked<TokenProducer>};
 
 TokenProducer::TokenProducer(const PluginInfo& info, std::string name, const Params& params,
                              codec::yaml::Problems& problems)
     : Plugin(info, std::move(name)) {
-  const int modes = params.IsSet("estimate") + params.IsSet("vllm") + params.IsSet("udsTokenizerConfig");
-  if (modes > 1)
-    problems.Error(params.line(), params.path(), "only one of estimate, vllm and udsTokenizerConfig may be set");
-  for (const std::string_view mode : {"vllm", "udsTokenizerConfig"}) {
-    if (!params.IsSet(mode)) continue;
-    problems.Error(params.Node(mode), params.path() + "." + std::string(mode),
-                   "is not carried out by this version; remove it to estimate tokens from bytes");
+  int modes = 0;
+  for (const std::string_view mode : kModes) modes += params.IsSet(mode);
+  if (modes > 1) {
+    problems.Error(params.line(), params.path(),
+                   "only one of estimate, vllm, tokenizer and udsTokenizerConfig may be set");
   }
-  if (params.IsSet("modelName")) {
-    problems.Warn(params.line(), params.path() + ".modelName", "has no effect in estimate mode");
+  if (params.IsSet("udsTokenizerConfig")) {
+    problems.Error(params.Node("udsTokenizerConfig"), params.path() + ".udsTokenizerConfig",
+                   "the sidecar's protocol is deprecated upstream and not spoken here; use vllm or tokenizer");
   }
+  if (params.IsSet("modelName") && !params.IsSet("vllm")) {
+    problems.Warn(params.line(), params.path() + ".modelName", "has no effect without vllm");
+  }
+  if (params.IsSet("vllm")) ReadVllm(params, problems);
+  if (params.IsSet("tokenizer")) ReadTokenizer(params, problems);
   if (!params.IsSet("estimate")) return;
   codec::yaml::MapReader estimate(params.Node("estimate"), params.path() + ".estimate", problems);
   media_.Read(estimate);
   estimate.Finish();
+}
+
+void TokenProducer::ReadVllm(const Params& params, codec::yaml::Problems& problems) {
+  codec::yaml::MapReader vllm(params.Node("vllm"), params.path() + ".vllm", problems);
+  source_ = {.mode = TokenSource::Mode::kVllm,
+             .path = {},
+             .cache_bytes = 0,
+             .url = vllm.String("url", "http://localhost:8000"),
+             .model_name = params.String("modelName"),
+             .timeout = vllm.DurationOf("timeout", std::chrono::seconds(5)),
+             .media_timeout = vllm.DurationOf("mmTimeout", std::chrono::seconds(30))};
+  if (source_.model_name.empty()) {
+    problems.Error(params.line(), params.path() + ".modelName", "is needed with vllm: the model as vLLM knows it");
+  }
+  if (!source_.url.starts_with("http://")) vllm.Error("url", "must be http://HOST:PORT");
+  vllm.Finish();
+}
+
+void TokenProducer::ReadTokenizer(const Params& params, codec::yaml::Problems& problems) {
+  codec::yaml::MapReader tokenizer(params.Node("tokenizer"), params.path() + ".tokenizer", problems);
+  std::filesystem::path path = tokenizer.RequiredString("path");
+  if (path.is_relative() && !params.folder().empty()) path = params.folder() / path;
+  source_.mode = TokenSource::Mode::kTokenizer;
+  source_.path = path.string();
+  source_.cache_bytes = tokenizer.Int("prefixCacheBytes", 64 << 20, {.min = 0, .max = int64_t{1} << 36});
+  tokenizer.Finish();
+}
+
+TokenSource TokenProducer::SourceOf(const Policy& policy) {
+  for (const auto& plugin : policy.plugins) {
+    if (&plugin->info() != &kInfo) continue;
+    const TokenSource& source = static_cast<const TokenProducer&>(*plugin).source();
+    if (source.mode != TokenSource::Mode::kEstimate) return source;
+  }
+  return {};
 }
 
 void TokenProducer::AppendEstimate(const model::Prompt& prompt, const VideoHeaders& headers, uint32_t& media_left,
@@ -105,11 +155,12 @@ Status TokenProducer::Produce(const DecisionInput& in, const Candidates&, Data& 
       if (!prompt.media.empty()) headers = VideoHeaders::Of(in.request);
       AppendEstimate(prompt, headers, media_left, data);
     } else {
-      // What stands for media is among the ids already, where is not known; `content` is the engine's name of each.
+      // What stands for media is among the ids already, where only the engine knows; `content` is its name of each.
       for (const model::Media& media : prompt.media) {
         data.media.push_back({.hash = kvindex::ContentHash(media.content),
-                              .begin = static_cast<uint32_t>(data.tokens.size()),
-                              .length = 0,
+                              .name = std::string(media.content),
+                              .begin = static_cast<uint32_t>(data.tokens.size()) + media.token_begin,
+                              .length = media.token_length,
                               .kind = media.kind});
       }
       data.tokens.insert(data.tokens.end(), prompt.tokens.begin(), prompt.tokens.end());

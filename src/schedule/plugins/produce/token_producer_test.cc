@@ -168,5 +168,34 @@ TEST_F(TokenProducerTest, UnknownFieldsAndModesAreRefused) {
   EXPECT_THAT(message("{image: {dynamic: {factor: -1}}}"), ::testing::HasSubstr("estimate.image.dynamic.factor"));
 }
 
+TEST_F(TokenProducerTest, SaysWhoMakesTheTokens) {
+  Configure("tokenizer: {path: /models/a, prefixCacheBytes: 1000}");
+  TokenSource source = TokenProducer::SourceOf(*harness_->config.policy);
+  EXPECT_EQ(source.mode, TokenSource::Mode::kTokenizer);
+  EXPECT_EQ(source.path, "/models/a");
+  EXPECT_EQ(source.cache_bytes, 1000);
+  Configure("modelName: org/m, vllm: {url: 'http://render:8000', timeout: 2s}");
+  source = TokenProducer::SourceOf(*harness_->config.policy);
+  EXPECT_EQ(source.mode, TokenSource::Mode::kVllm);
+  EXPECT_EQ(source.url, "http://render:8000");
+  EXPECT_EQ(source.model_name, "org/m");
+  EXPECT_EQ(source.timeout, std::chrono::seconds(2));
+  EXPECT_EQ(source.media_timeout, std::chrono::seconds(30));
+  Configure("estimate: {}");
+  EXPECT_EQ(TokenProducer::SourceOf(*harness_->config.policy).mode, TokenSource::Mode::kEstimate);
+}
+
+TEST_F(TokenProducerTest, PlaceholdersOfGivenIdsKeepTheirPlace) {
+  Configure("estimate: {}");
+  model::Request request;
+  request.prompts.push_back({.text = {}, .tokens = {1, 2}, .media = {}});
+  request.prompts.push_back({.text = {}, .tokens = {7, 9, 9, 8}, .media = {{Media::Kind::kImage, "abc", 0, 1, 2}}});
+  const TokenizedPrompt& tokens = Run(request);
+  EXPECT_FALSE(tokens.estimated);
+  ASSERT_EQ(tokens.media.size(), 1u);
+  EXPECT_EQ(tokens.media[0].begin, 3u);
+  EXPECT_EQ(tokens.media[0].length, 2u);
+}
+
 }  // namespace
 }  // namespace sluice::schedule

@@ -1,0 +1,78 @@
+// PoolDirector: a Director that asks a pool's policy, and accounts what became of the request: metrics, receipt, one
+// log line, the policy's own memory. As upstream, any endpoint of the pool may be picked for any model: a pool behind
+// an InferencePool serves one base model, and which adapters are loaded is a scorer's business.
+// Thread rule: the loop's thread. Ownership: borrows the parts. Cost: one parse of the body, one decision.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "codec/json/reader.h"
+#include "extproc/director.h"
+#include "gateway/gateway_metrics.h"
+#include "gateway/relay.h"
+#include "gateway/serving_pool.h"
+#include "model/request.h"
+#include "observe/log.h"
+#include "parse/parser_table.h"
+#include "parse/usage_reader.h"
+#include "runtime/loop.h"
+#include "schedule/receipt_ring.h"
+#include "schedule/scheduler.h"
+
+namespace sluice::extproc {
+
+// What the directors of one picker share.
+struct DirectorParts {
+  runtime::Loop& loop;
+  const Clock& clock;
+  codec::JsonReader& reader;  // its values die when another request is read: nothing is kept after Route
+  gateway::ServingPool& pool;
+  gateway::GatewayMetrics& metrics;
+  schedule::ReceiptRing& receipts;
+  Rng& rng;
+  observe::Every& note_log;
+  bool emit_scores;
+};
+
+class PoolDirector final : public Director {
+ public:
+  explicit PoolDirector(DirectorParts& parts);
+  ~PoolDirector() override;
+
+  tl::expected<Routing, Refusal> AnyEndpoint() override;
+  tl::expected<Routing, Refusal> Route(const RequestText& request) override;
+  void OnResponseHead(int status, std::string_view served, bool event_stream,
+                      std::vector<std::pair<std::string, std::string>>& add) override;
+  void OnResponseBytes(std::string_view bytes) override;
+  void OnEnd(EndCause cause) override;
+
+ private:
+  void ReadHead(const RequestText& request);
+  Result<std::optional<std::string>> ReadBody(const RequestText& request);
+  tl::expected<Routing, Refusal> Refused(Refusal refusal);
+  tl::expected<Routing, Refusal> Decide();
+  void Describe(const model::Decision& decision, Routing& routing) const;
+  void Account(EndCause cause);
+  void LogScores() const;
+  void LogAccess(EndCause cause, std::string_view error) const;
+  double SinceReceivedMs(TimePoint at) const { return Seconds(at - received_) * 1e3; }
+
+  DirectorParts& parts_;
+  TimePoint received_;
+  model::Request request_;  // its views are dead once Route has returned
+  std::string path_;
+  std::optional<parse::Route> route_;
+  gateway::GatewayMetrics::Series* series_ = nullptr;
+  std::optional<schedule::Scheduler::Flight> flight_;
+  model::EndpointId picked_;
+  std::string endpoint_;  // "ip:port" of the pick, later of the endpoint that served
+  gateway::RelayReport report_;
+  TimePoint previous_{};  // when the last piece came
+  parse::UsageReader usage_{parse::UsageStyle::kNone};
+  uint64_t receipt_ = schedule::ReceiptRing::kNotKept;
+};
+
+}  // namespace sluice::extproc
