@@ -167,11 +167,21 @@ without_tokenizers() {
   rm -f "$root/build/tokenizers"
 }
 
+# build_tokenizers LOCK DIR: builds DIR/crate with the versions and hashes of LOCK. That file names no crates index; how
+# the user's cargo calls its own is read from a lock that it makes itself.
+build_tokenizers() {
+  local index
+  cd "$2/crate" && cargo generate-lockfile --quiet || return
+  index=$(sed -n 's/^source = "\(.*\)"$/\1/p' Cargo.lock | head -n 1)
+  sed "s|^source = \"index\"$|source = \"$index\"|" "$1" >Cargo.lock
+  RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --quiet --release --locked --target-dir "$2/target"
+}
+
 # tokenizers: the crate behind third_party/tokenizers, built once for its sources. Needs a Rust toolchain, which is not
 # asked for: Debian 12's is too old.
 tokenizers() {
   local crate="$root/third_party/tokenizers" key dir need have
-  key=$(cat "$crate/Cargo.toml" "$crate/Cargo.lock" "$crate/src/lib.rs" | sha256sum | cut -c1-16)
+  key=$(cat "$crate/Cargo.toml" "$crate/crates.lock" "$crate/src/lib.rs" | sha256sum | cut -c1-16)
   dir="$cache/native/tokenizers-$key"
   if [ ! -f "$dir/done" ]; then
     command -v cargo >/dev/null || { without_tokenizers "there is no cargo"; return 0; }
@@ -183,15 +193,15 @@ tokenizers() {
   fi
   if [ ! -f "$dir/done" ]; then   # again: another setup may have built it while we waited
     say "building the tokenizers crate (once; 1 to 3 minutes on two cores)"
-    mkdir -p "$dir"
-    if ! RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --quiet --release --locked \
-        --manifest-path "$crate/Cargo.toml" --target-dir "$dir/target" 2>&1 | tee "$dir/build.log" >&2; then
+    rm -rf "$dir"; mkdir -p "$dir/crate"
+    cp -r "$crate/Cargo.toml" "$crate/src" "$dir/crate/"
+    if ! build_tokenizers "$crate/crates.lock" "$dir" 2>&1 | tee "$dir/build.log" >&2; then
       rm -rf "$dir/target"
       without_tokenizers "the crate did not build (is the crates index reachable?); the whole log is $dir/build.log"
       return 0
     fi
     cp "$dir/target/release/libsluice_tokenizers.a" "$dir/"
-    rm -rf "$dir/target"
+    rm -rf "$dir/target" "$dir/crate"
     touch "$dir/done"
   fi
   ln -sfn "$dir" "$root/build/tokenizers"

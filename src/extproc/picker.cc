@@ -63,6 +63,10 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   auto pool = gateway::ServingPool::Open(loop, p.client_, p.metrics_, p.options_.pool);
   if (!pool) return tl::unexpected(pool.error());
   p.pool_ = std::move(*pool);
+  if (p.pool_->prompt_tokens() != nullptr) {
+    Log(Level::kWarn, "extproc", "exact token ids are configured, and not made by this command: prompts are estimated",
+        {{"pool", p.pool_->name()}});
+  }
   p.parts_.emplace(DirectorParts{.loop = loop,
                                  .clock = p.clock_,
                                  .reader = p.reader_,

@@ -103,10 +103,9 @@ bool Http2Connection::SendSome() {
     out_at_ += io.bytes;
     write_timed_ = false;
     if (out_at_ == out_.size() && out_.size() < kPullMax / 2) {  // it was all there was
-      const bool large = out_.capacity() > 64 * 1024;
       out_.clear();
       out_at_ = 0;
-      if (large) out_.shrink_to_fit();
+      if (session_.streams() == 0) out_.shrink_to_fit();  // a quiet connection holds no large buffer
       return true;
     }
   }
