@@ -6,7 +6,7 @@ PORTABLE ?= 0
 export PORTABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down test lint bench fuzz docs clean
+.PHONY: help setup build up down test test-vllm lint bench fuzz docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,10 @@ down: ## stop what `make up ARGS=--detach` left running
 test: setup ## build everything and run every test (ONLY=net for a part, PRESET=asan|tsan with sanitizers)
 	@tools/build.sh $(PRESET)
 	@build/venv/bin/python tools/run_tests.py --build $(BUILD) --only "$(ONLY)"
+
+test-vllm: setup ## a real vLLM (CPU build; 6 GB, minutes) beside our worker: are its caches predicted exactly?
+	@tools/build.sh $(PRESET) sluice
+	@SLUICE_REAL_VLLM=1 build/venv/bin/python tools/run_tests.py --build $(BUILD) --only real_vllm
 
 lint: build ## formatting, the rules of test/hygiene, clang-tidy over what changed (ALL=1: over everything)
 	@tools/deps.sh test-packages && tools/deps.sh python

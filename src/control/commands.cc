@@ -8,6 +8,8 @@
 #include <cstring>
 #include <optional>
 
+#include "codec/yaml/yaml.h"
+#include "control/node_text.h"
 #include "control/platform.h"
 #include "control/platform_status.h"
 #include "control/platform_view.h"
@@ -73,6 +75,21 @@ Result<std::string> GetText(uint16_t port, OutputFormat format) {
   const PlatformView view = JoinView(std::move(*status), seen);
   if (format == OutputFormat::kJson) return ToJson(view);
   return format == OutputFormat::kYaml ? ToYaml(view) : ToTable(view);
+}
+
+Result<std::string> GatewayUrl(uint16_t port) {
+  const auto root = StateDir::Root();
+  if (!root) return tl::unexpected(root.error());
+  const auto status = FindPlatform(*root, port);
+  if (!status) return tl::unexpected(status.error());
+  return "http://" + LocalTarget({status->host, status->port}).ToString();
+}
+
+Result<std::string> JsonAs(std::string json, OutputFormat format) {
+  if (format != OutputFormat::kYaml) return json;
+  const auto tree = codec::yaml::Parse(json);  // JSON is YAML
+  if (!tree) return tl::unexpected(tree.error());
+  return NodeText(*tree);
 }
 
 Result<int> RunDown(uint16_t port, std::FILE* out) {

@@ -50,6 +50,24 @@ bool HasFlag(const std::vector<std::string>& args, std::string_view flag) {
   return std::ranges::any_of(args, [&](const std::string& arg) { return arg.substr(0, arg.find('=')) == flag; });
 }
 
+// Prompts can be read from events: they are published on the loopback address only.
+std::string EventsConfig(const PlannedService& service, size_t index) {
+  std::string text;
+  codec::JsonWriter(text)
+      .BeginObject()
+      .Field("enable_kv_cache_events", true)
+      .Field("endpoint", "tcp://" + service.events[index].ToString())
+      .Field("bind", true)
+      .Field("replay_endpoint", "tcp://" + service.replays[index].ToString())
+      .Field("topic", "kv@" + service.workers[index].ToString() + "@" + service.spec.model_name)
+      .EndObject();
+  return text;
+}
+
+bool ReadsEvents(const schedule::Policy& policy) {
+  return std::ranges::any_of(policy.producers, [](const auto& bound) { return bound.producer->FromOutside(); });
+}
+
 ProcessSpec Worker(const PlannedService& service, size_t index, unsigned threads, const PlatformOptions& options,
                    const StateDir& dir) {
   const net::Address& address = service.workers[index];
@@ -69,6 +87,7 @@ ProcessSpec Worker(const PlannedService& service, size_t index, unsigned threads
   if (!HasFlag(service.spec.worker_args, "--threads")) {
     argv.insert(argv.end(), {"--threads", std::to_string(threads)});
   }
+  if (service.kv_events) argv.insert(argv.end(), {"--kv-events-config", EventsConfig(service, index)});
   argv.insert(argv.end(), service.spec.worker_args.begin(), service.spec.worker_args.end());
   for (const EnvVar& variable : service.spec.env) process.command.env.emplace_back(variable.name, variable.value);
   process.command.log_file = dir.LogFile(process.name);
@@ -103,6 +122,8 @@ Status CheckScheduler(PlannedService& service) {
   const auto loaded = schedule::LoadConfig(service.scheduler_config, schedule::BuiltinRegistry());
   if (!loaded) return Fail(loaded.error().code, where + ": " + loaded.error().message, loaded.error().param);
   for (const std::string& warning : loaded->warnings) service.spec.notices.push_back(where + ": " + warning);
+  // Arguments of the manifest's own say where events go; then its endpoints' ports are the configuration's.
+  service.kv_events = ReadsEvents(*loaded->policy) && !HasFlag(service.spec.worker_args, "--kv-events-config");
   return {};
 }
 
@@ -160,6 +181,14 @@ Result<std::vector<PlannedService>> PlanServices(std::vector<ServiceSpec> specs,
   return services;
 }
 
+size_t EventPortCount(const std::vector<PlannedService>& services) {
+  size_t count = 0;
+  for (const PlannedService& service : services) {
+    if (service.kv_events) count += 2 * static_cast<size_t>(service.spec.replicas);
+  }
+  return count;
+}
+
 size_t WorkerCount(const std::vector<PlannedService>& services) {
   size_t count = 0;
   for (const PlannedService& service : services) count += static_cast<size_t>(service.spec.replicas);
@@ -205,6 +234,9 @@ std::string EndpointsYaml(const PlannedService& service) {
             std::to_string(service.workers[i].port) + "\"\n" + kLabels +
             "    app.kubernetes.io/name: " + Quoted(service.spec.name) +
             "\n    llm-d.ai/model: " + Quoted(service.key) + "\n";
+    if (!service.kv_events) continue;
+    text += "    llm-d.ai/kv-events-port: \"" + std::to_string(service.events[i].port) +
+            "\"\n    llm-d.ai/kv-events-replay-port: \"" + std::to_string(service.replays[i].port) + "\"\n";
   }
   return text;
 }

@@ -30,6 +30,8 @@ struct PlannedService {
   std::string model_file;  // absolute
   std::string scheduler_config;
   std::vector<net::Address> workers;
+  bool kv_events = false;  // its scheduler configuration reads them: each worker publishes, at two ports of its own
+  std::vector<net::Address> events, replays;
 };
 
 // The service for `--model FILE`: the built-in manifest's, with that model under the file's name. The file is looked up
@@ -40,6 +42,8 @@ Result<ServiceSpec> ServiceForModelFile(const std::string& file, const std::vect
 // the rest but the workers' addresses. Notices of scheduler configurations are added to the services'.
 Result<std::vector<PlannedService>> PlanServices(std::vector<ServiceSpec> services,
                                                  const std::vector<std::string>& model_folders);
+// Ports for KV events: two for each worker of a service that has them.
+size_t EventPortCount(const std::vector<PlannedService>& services);
 size_t WorkerCount(const std::vector<PlannedService>& services);
 
 // The processes, workers first, gateway last. Gateway stops first: what it has accepted is answered.

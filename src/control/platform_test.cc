@@ -109,6 +109,40 @@ TEST(Platform, FilesForTheGatewayAreUpstreamsFormats) {
   EXPECT_EQ(seen, (std::vector<std::string>{"default/a-0 127.0.0.1:8081", "default/a-1 127.0.0.1:8082"}));
 }
 
+TEST(Platform, WorkersPublishKvEventsWhenTheirSchedulerReadsThem) {
+  World w;
+  ServiceSpec spec = w.Spec("a", 2);
+  spec.scheduler_config_yaml =
+      "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: precise-prefix-cache-producer\n"
+      "- type: prefix-cache-scorer\n  parameters: {prefixMatchInfoProducerName: precise-prefix-cache-producer}\n";
+  ServiceSpec own = spec;
+  own.name = "b";
+  own.model_name = "b-model";
+  own.worker_args = {"--kv-events-config={}"};
+  auto services = w.Plan({spec, own, w.Spec("c")});
+  EXPECT_TRUE(services[0].kv_events);
+  EXPECT_FALSE(services[1].kv_events) << "the manifest says itself where events go";
+  EXPECT_FALSE(services[2].kv_events) << "nobody would read them";
+  EXPECT_EQ(EventPortCount(services), 4u);
+  for (uint16_t port = 9000; port < 9004; port += 2) {
+    services[0].events.push_back({"127.0.0.1", port});
+    services[0].replays.push_back({"127.0.0.1", static_cast<uint16_t>(port + 1)});
+  }
+  const auto processes = PlanProcesses(services, {"/s", {"127.0.0.1", 8080}, 2}, w.dir);
+  EXPECT_NE(
+      Joined(processes[1].command.argv)
+          .find(R"(--kv-events-config {"enable_kv_cache_events":true,"endpoint":"tcp://127.0.0.1:9002","bind":true,)"
+                R"("replay_endpoint":"tcp://127.0.0.1:9003","topic":"kv@127.0.0.1:8082@a-model"})"),
+      std::string::npos)
+      << Joined(processes[1].command.argv);
+  EXPECT_EQ(Joined(processes[4].command.argv).find("kv-events-config"), std::string::npos);
+  EXPECT_NE(EndpointsYaml(services[0])
+                .find("llm-d.ai/kv-events-port: \"9002\"\n    llm-d.ai/kv-events-replay-port: \"9003\""),
+            std::string::npos)
+      << EndpointsYaml(services[0]);
+  EXPECT_EQ(EndpointsYaml(services[2]).find("kv-events"), std::string::npos);
+}
+
 TEST(Platform, ServicesOfOneNameInTwoNamespacesKeepApart) {
   World w;
   ServiceSpec other = w.Spec("a");

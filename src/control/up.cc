@@ -123,7 +123,19 @@ Result<Prepared> Prepare(const UpOptions& options) {
   for (PlannedService& service : *services) {
     for (int64_t i = 0; i < service.spec.replicas; ++i) service.workers.push_back((next++)->address());
   }
+  // Above the workers', which stay where they were without events.
+  auto event_ports =
+      net::ReservePortsAbove("127.0.0.1", worker_ports->back().address().port, EventPortCount(*services));
+  if (!event_ports) return tl::unexpected(event_ports.error());
+  auto event = event_ports->begin();
+  for (PlannedService& service : *services) {
+    for (int64_t i = 0; service.kv_events && i < service.spec.replicas; ++i) {
+      service.events.push_back((event++)->address());
+      service.replays.push_back((event++)->address());
+    }
+  }
   std::ranges::move(*worker_ports, std::back_inserter(ports));
+  std::ranges::move(*event_ports, std::back_inserter(ports));
   if (Status written = WriteGatewayFiles(*services, dir); !written) return tl::unexpected(written.error());
   return Prepared{std::move(*executable), std::move(*services), dir, std::move(*lock), listen, std::move(ports)};
 }

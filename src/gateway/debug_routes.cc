@@ -80,6 +80,25 @@ Gateway::Reply Gateway::LatencyReport() {
   return {.body = std::move(text)};
 }
 
+// {"pools":[{"name","indexes":[...]}]} (cache_report.cc), or the tables one after another.
+Gateway::Reply Gateway::CacheReport(std::string_view query) {
+  std::string text;
+  if (WantsTable(query)) {
+    for (const auto& pool : pools_.all()) text += pool->cache().Table();
+    if (text.empty()) text = "no policy reads KV events: none has a precise-prefix-cache-producer\n";
+    return {.body = std::move(text), .type = kText};
+  }
+  codec::JsonWriter json(text);
+  json.BeginObject().Key("pools").BeginArray();
+  for (const auto& pool : pools_.all()) {
+    json.BeginObject().Field("name", pool->name()).Key("indexes");
+    pool->cache().Write(json);
+    json.EndObject();
+  }
+  json.EndArray().EndObject();
+  return {.body = std::move(text)};
+}
+
 // A policy is changed from this machine only: the port that clients talk to has no accounts of its own.
 Gateway::Reply Gateway::Promote(std::string_view query, const net::Address& peer) {
   const auto failed = [](const Error& error) {

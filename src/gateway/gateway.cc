@@ -137,6 +137,7 @@ Gateway::Reply Gateway::Route(const net::MessageHead& head, bool get) {
     if (path == "/debug/endpoints") return {.body = EndpointsBody()};
     if (path == "/debug/policy") return PolicyReport(head.query());
     if (path == "/debug/latency") return LatencyReport();
+    if (path == "/debug/cache") return CacheReport(head.query());
     if (path.starts_with(kDecisions)) return Decision(path.substr(kDecisions.size()), head.query());
   }
   const bool known = IsOwnPath(path) ? !get : pools_.AnyParserClaims(path);

@@ -68,6 +68,7 @@ class Gateway {
   Reply Decision(std::string_view request_id, std::string_view query);
   Reply PolicyReport(std::string_view query);
   Reply LatencyReport();
+  Reply CacheReport(std::string_view query);
   Reply Promote(std::string_view query, const net::Address& peer);
   runtime::Task<> Ask(net::ServerExchange& exchange, std::string_view request_id);
 

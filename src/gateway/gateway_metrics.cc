@@ -138,6 +138,9 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                              {"model_rewrite_name", "model_name", "target_model"})),
       policy_changes_(r.AddCounter("sluice_gateway_policy_changes_total",
                                    "Policies reloaded, refused, promoted and taken back.", {"pool", "what"})),
+      incomplete_(r.AddCounter("sluice_gateway_decisions_incomplete_total",
+                               "Decisions made without all of their data; their receipts say what was missing.",
+                               {"pool"})),
       tokenized_(r.AddCounter("sluice_gateway_tokenized_requests_total",
                               "Requests of pools that want exact tokens, by who made theirs: tokenizer, vllm, request "
                               "(the client sent them), estimate (they could not be had).",
@@ -147,7 +150,8 @@ GatewayMetrics::GatewayMetrics(observe::Registry& r)
                                   {"pool", "source", "reason"})),
       tokenize_(r.AddHistogram("sluice_gateway_tokenize_seconds",
                                "Time a request waited for its tokens before the decision.", {"pool", "source"},
-                               kDecideSeconds)) {}
+                               kDecideSeconds)),
+      cache_(r) {}
 
 std::string_view GatewayMetrics::Bounded(std::set<std::string, std::less<>>& seen, std::string_view value) {
   const auto found = seen.find(value);
@@ -289,6 +293,8 @@ void GatewayMetrics::NotTokenized(std::string_view pool, std::string_view source
 void GatewayMetrics::PolicyChanged(std::string_view pool, std::string_view what) {
   policy_changes_.With({pool, what}).Add();
 }
+
+void GatewayMetrics::Incomplete(std::string_view pool) { incomplete_.With({pool}).Add(); }
 
 namespace {
 

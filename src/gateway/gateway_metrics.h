@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "gateway/cache_metrics.h"
 #include "gateway/relay.h"
 #include "latency/model.h"
 #include "model/pool_view.h"
@@ -50,6 +51,9 @@ class GatewayMetrics {
   void ScrapeFailed(std::string_view source_type);
   void ExtractFailed(std::string_view source_type, std::string_view extractor_type);
   void ScrapePeriod(std::string_view pool, double seconds);
+  // A decision whose receipt notes that something was missing.
+  void Incomplete(std::string_view pool);
+  CacheMetrics& cache() { return cache_; }
 
  private:
   std::string_view Bounded(std::set<std::string, std::less<>>& seen, std::string_view value);
@@ -89,9 +93,11 @@ class GatewayMetrics {
   observe::Family<observe::Gauge>& model_error_;
   observe::Family<observe::Counter>& rewrites_;
   observe::Family<observe::Counter>& policy_changes_;
+  observe::Family<observe::Counter>& incomplete_;
   observe::Family<observe::Counter>& tokenized_;
   observe::Family<observe::Counter>& not_tokenized_;
   observe::Family<observe::Histogram>& tokenize_;
+  CacheMetrics cache_;
 };
 
 }  // namespace sluice::gateway

@@ -160,6 +160,7 @@ bool InferenceCall::Decide(const model::PoolView& view) {
   const model::Decision& decision = pool_->scheduler().Decide(request_, view);
   const Duration took = parts_.clock.Now() - before;
   if (tries_ == 0 || decision.ok()) LogScores();
+  if (!decision.receipt.notes.empty()) parts_.metrics.Incomplete(pool_->name());
   if (!decision.receipt.notes.empty() && parts_.note_log.Due()) {
     Log(Level::kWarn, kModule, "a decision was made without all of its data",
         {{"request_id", request_id_}, {"missing", decision.receipt.notes.front()}});

@@ -74,7 +74,8 @@ ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, GatewayMe
       metrics_(metrics),
       files_(std::move(files)),
       parsers_(std::move(parsers)),
-      scheduler_(std::move(config), clock_, {.state = {}, .seed = options_.seed}),
+      cache_(std::make_shared<CacheFeed>(options_.name, metrics.cache(), clock_)),
+      scheduler_(std::move(config), clock_, {.state = {.caches = cache_}, .seed = options_.seed}),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),
       watcher_(loop) {
@@ -161,13 +162,18 @@ Status ServingPool::ApplyListed() {
 Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
   const auto change = set_.Replace(std::move(endpoints));
   if (!change) return tl::unexpected(change.error());
-  for (const model::EndpointId id : change->removed) scraper_.Remove(id);
+  for (const model::EndpointId id : change->removed) {
+    scraper_.Remove(id);
+    cache_->Remove(id);
+  }
   for (const model::EndpointId id : change->added) {
     const model::Endpoint* endpoint = set_.Find(id);
     Log(Level::kInfo, kModule, "endpoint added",
         {{"pool", name()}, {"endpoint", endpoint->host_port()}, {"name", endpoint->name}});
     scraper_.Add(id);
+    cache_->Add(id, *endpoint);
   }
+  for (const model::EndpointId id : change->updated) cache_->Update(id, *set_.Find(id));
   return {};
 }
 
@@ -313,6 +319,7 @@ Task<> ServingPool::WatchFiles() {
     co_await runtime::SleepFor(loop_, kFileInterval);
     LookAtEndpoints(endpoints_problem);
     files_.Look(handlers);
+    cache_->Look();
     decision_log_.flush();
     if (loop_.Now() < save_at) continue;
     save_at = loop_.Now() + kSaveInterval;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "gateway/cache_feed.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/name_discovery.h"
 #include "gateway/policy_files.h"
@@ -60,6 +61,7 @@ class ServingPool {
   const std::string& name() const { return options_.name; }
   const schedule::LoadedConfig& config() const { return scheduler_.config(); }
   schedule::Scheduler& scheduler() { return scheduler_; }
+  const CacheFeed& cache() const { return *cache_; }
   const pool::InferenceObjects& objects() const { return objects_; }
   // Of an objective's name: what its InferenceObjective says; without one, the criticality names that came before
   // objectives stand for priorities (critical 1, sheddable -1), anything else for 0.
@@ -122,6 +124,7 @@ class ServingPool {
   PolicyFiles files_;
   parse::ParserTable parsers_;
   SystemClock clock_;
+  std::shared_ptr<CacheFeed> cache_;
   schedule::Scheduler scheduler_;
   pool::InferenceObjects objects_;
   std::ofstream decision_log_;

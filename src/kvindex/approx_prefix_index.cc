@@ -31,7 +31,7 @@ void AppendBlockChain(std::string_view model, std::string_view salt, std::span<c
 
 uint64_t ContentHash(std::string_view content) { return XXH64(content.data(), content.size(), 0); }
 
-void PrefixMatches::Clear() {
+void ApproxMatches::Clear() {
   for (const model::EndpointId id : touched) blocks_by_slot[id.slot] = 0;
   touched.clear();
 }
@@ -195,7 +195,7 @@ void ApproxPrefixIndex::Insert(model::EndpointId endpoint, std::span<const uint6
   while (server.count > capacity) Evict(server, server.oldest);
 }
 
-void ApproxPrefixIndex::Lookup(std::span<const uint64_t> chain, PrefixMatches& out) const {
+void ApproxPrefixIndex::Lookup(std::span<const uint64_t> chain, ApproxMatches& out) const {
   if (out.blocks_by_slot.size() < servers_.size()) out.blocks_by_slot.resize(servers_.size());
   for (const uint64_t hash : chain) {
     uint32_t node = FirstHolder(hash);

@@ -25,7 +25,7 @@ void AppendBlockChain(std::string_view model, std::string_view salt, std::span<c
 uint64_t ContentHash(std::string_view content);
 
 // Matched blocks by endpoint slot; sums over several Lookups until Clear.
-struct PrefixMatches {
+struct ApproxMatches {
   std::vector<uint32_t> blocks_by_slot;
   std::vector<model::EndpointId> touched;  // those with at least one block
   void Clear();
@@ -45,7 +45,7 @@ class ApproxPrefixIndex {
 
   // Adds to `out`, for each endpoint, how many blocks of `chain` it holds. Holes are tolerated; it ends at the first
   // block that nobody holds.
-  void Lookup(std::span<const uint64_t> chain, PrefixMatches& out) const;
+  void Lookup(std::span<const uint64_t> chain, ApproxMatches& out) const;
 
   // Forgets everything about the endpoint.
   void Remove(model::EndpointId endpoint);

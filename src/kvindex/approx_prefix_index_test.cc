@@ -16,7 +16,7 @@ using model::EndpointId;
 constexpr EndpointId kA{0, 1}, kB{1, 1}, kC{2, 1};
 
 std::map<uint32_t, uint32_t> Match(const ApproxPrefixIndex& index, const std::vector<uint64_t>& chain) {
-  PrefixMatches matches;
+  ApproxMatches matches;
   index.Lookup(chain, matches);
   std::map<uint32_t, uint32_t> by_slot;
   for (const EndpointId id : matches.touched) by_slot[id.slot] = matches.blocks_by_slot[id.slot];

@@ -263,6 +263,26 @@ PrefixIndex::Stats PrefixIndex::Read() const {
   return stats;
 }
 
+std::vector<PrefixIndex::HoldingCounts> PrefixIndex::CountHoldings(size_t cells_max) const {
+  std::vector<std::array<uint64_t, kHoldings>> by_slot(options_.endpoints_max);
+  size_t seen = 0;
+  uint64_t walked = 0;
+  for (Shard& shard : impl_->shards) {
+    if (seen >= cells_max) break;
+    const std::lock_guard lock(shard.mutex);
+    seen += shard.CountHoldings(by_slot);
+    ++walked;
+  }
+  std::vector<HoldingCounts> out;
+  for (size_t slot = 0; slot < by_slot.size() && walked > 0; ++slot) {
+    const uint64_t id = impl_->endpoints[slot].id.load();
+    if (id == Impl::kNobody) continue;
+    for (uint64_t& count : by_slot[slot]) count = count * cells::kShards / walked;
+    out.push_back({{static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32)}, by_slot[slot]});
+  }
+  return out;
+}
+
 uint32_t PrefixIndex::HoldersOf(Slot slot) const {
   return impl_->context.holders[slot].load(std::memory_order_relaxed);
 }

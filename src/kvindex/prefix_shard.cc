@@ -327,6 +327,23 @@ void Shard::RemoveAll(uint32_t slot, uint8_t set) {
   }
 }
 
+size_t Shard::CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const {
+  std::vector<Word> holders;
+  const Table at = table.load(std::memory_order_relaxed);
+  for (uint32_t b = 0; b < at.Buckets(); ++b) {
+    for (int i = 0; i < kCells; ++i) {
+      const Word word = at.At(b)->word[i].load(std::memory_order_relaxed);
+      if (word == 0) continue;
+      holders.assign(1, word);
+      if (cells::IsRecord(word)) Collect(RecordOf(word), holders);
+      for (const Word holder : holders) {
+        for (Holding h = 0; h < kHoldings; ++h) by_slot[cells::SlotOf(holder)][h] += cells::SetOf(holder) >> h & 1;
+      }
+    }
+  }
+  return size_t{at.Buckets()} * kCells;
+}
+
 void Shard::ClampAges(uint32_t now) {
   const uint32_t old = (now - cells::kTicksOld) & cells::kStampMask;
   const auto clamp = [&](std::atomic<Word>& at) {

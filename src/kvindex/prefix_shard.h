@@ -46,6 +46,8 @@ class alignas(64) Shard {
   void Touch(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now);
   std::optional<uint32_t> AgeTicks(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now) const;
   void RemoveAll(uint32_t slot, uint8_t set);
+  // Adds what each slot holds to its line; returns the cells that were looked at.
+  size_t CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const;
   void ClampAges(uint32_t now);
   void Reclaim();
 

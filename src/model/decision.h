@@ -3,6 +3,7 @@
 // Ownership: receipts share members and column names by pointer, so they outlive pool and policy.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -41,6 +42,18 @@ enum Verdict : int16_t {
   kScreenedOut = -16,     // and below: kScreenedOut - i is the i-th of the receipt's screeners
 };
 
+// How an endpoint holds the part of the prompt that it holds, by a producer that knows; each block counts once, as the
+// best it is held.
+struct CacheShare {
+  enum Way : uint8_t { kGpu, kCpu, kDisk, kShared, kOtherTier, kSpeculative, kHistory, kGuess, kWays };
+  static std::string_view Name(Way way);  // "gpu", "cpu", "disk", "shared", "other", "speculative", "history", "guess"
+
+  std::array<uint32_t, kWays> blocks{};
+  uint32_t cached_tokens = 0;  // prompt tokens that the engine need not compute, if all of this is true
+  uint32_t age_seconds = 0;    // since the deepest of the blocks was heard of or used
+  std::string_view trust;      // kvindex::Name(Trust), a constant: "exact", or why not
+};
+
 // Trivial on purpose: receipts are copied with every decision.
 struct ReceiptCandidate {
   const Endpoint* endpoint = nullptr;  // one of the receipt's members
@@ -56,11 +69,13 @@ struct ProfileReceipt {
 
   std::shared_ptr<const ReceiptColumns> columns;
   std::vector<ReceiptCandidate> candidates;  // the picked first, then by total; dropped ones last
-  std::vector<float> scores;   // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
-  uint32_t omitted = 0;        // endpoints left out because the receipt's limit was reached
-  uint32_t picked = 0;         // how many leading candidates are the pick
-  uint32_t runner_up = kNone;  // index into candidates
+  std::vector<float> scores;  // raw, clamped to 0..1: scores[candidate * scorers + scorer]; NaN: the scorer had none
+  std::vector<CacheShare> cached;  // by candidate; empty: no producer knows more than matched_blocks
+  uint32_t omitted = 0;            // endpoints left out because the receipt's limit was reached
+  uint32_t picked = 0;             // how many leading candidates are the pick
+  uint32_t runner_up = kNone;      // index into candidates
 
+  const CacheShare* CachedOf(size_t candidate) const { return cached.empty() ? nullptr : &cached[candidate]; }
   std::span<const float> ScoresOf(size_t candidate) const {
     return std::span<const float>(scores).subspan(candidate * columns->scorers.size(), columns->scorers.size());
   }

@@ -31,6 +31,7 @@
 #include "schedule/plugins/produce/inflight_load_producer.h"
 #include "schedule/plugins/produce/mm_embeddings_cache_producer.h"
 #include "schedule/plugins/produce/p2p_source_producer.h"
+#include "schedule/plugins/produce/precise_prefix_cache_producer.h"
 #include "schedule/plugins/produce/predicted_latency_producer.h"
 #include "schedule/plugins/produce/session_id_producer.h"
 #include "schedule/plugins/produce/token_producer.h"
@@ -53,6 +54,7 @@
 #include "schedule/plugins/score/mm_embeddings_cache_scorer.h"
 #include "schedule/plugins/score/multicluster_scorers.h"
 #include "schedule/plugins/score/no_hit_lru_scorer.h"
+#include "schedule/plugins/score/precise_prefix_cache_scorer.h"
 #include "schedule/plugins/score/prefix_cache_scorer.h"
 #include "schedule/plugins/score/queue_scorer.h"
 #include "schedule/plugins/score/running_requests_size_scorer.h"
@@ -83,6 +85,7 @@ Registry BuiltinRegistry() {
   registry.Add(ProbabilisticAdmitter::kInfo);
   registry.Add(TokenProducer::kInfo);
   registry.Add(ApproxPrefixCacheProducer::kInfo);
+  registry.Add(PrecisePrefixCacheProducer::kInfo);
   registry.Add(InflightLoadProducer::kInfo);
   registry.Add(ApproxPrefixCacheProducer::kMulticlusterInfo);
   registry.Add(BurstPrefixCacheProducer::kInfo);
@@ -106,6 +109,7 @@ Registry BuiltinRegistry() {
   registry.Add(SessionAffinityFilter::kMulticlusterInfo);
   registry.Add(HeaderBasedTestingFilter::kInfo);
   registry.Add(PrefixCacheScorer::kInfo);
+  registry.Add(PrecisePrefixCacheScorer::kInfo);
   registry.Add(QueueScorer::kInfo);
   registry.Add(RunningRequestsSizeScorer::kInfo);
   registry.Add(KvCacheUtilizationScorer::kInfo);

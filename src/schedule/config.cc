@@ -374,7 +374,15 @@ class Loader {
     const Plugin* plugin = DataPlugin<Plugin>(source.source, "data source");
     if (plugin == nullptr) return;
     if (dynamic_cast<const NotificationSource*>(plugin) != nullptr) {
-      for (const PluginRef& ref : source.extractors) DataPlugin<TopologyExtractor>(ref, "extractor of notifications");
+      for (const PluginRef& ref : source.extractors) {
+        // A precise prefix producer is told of endpoints whether it is bound here or not.
+        const auto* producer = dynamic_cast<const Producer*>(Find(ref.plugin));
+        if (producer != nullptr && producer->FromOutside()) {
+          used_.insert(ref.plugin);
+        } else {
+          DataPlugin<TopologyExtractor>(ref, "extractor of notifications");
+        }
+      }
       return;
     }
     MetricsBinding binding{.source = DataPlugin<MetricsDataSource>(source.source, "data source")};
@@ -471,7 +479,7 @@ class Loader {
     state = 1;
     for (const Need& need : plugin.Needs()) {
       const Plugin* producer = ProducerOf(need);
-      if (producer != nullptr && !Visit(*producer, mark, trail)) return false;
+      if (producer != nullptr && producer != &plugin && !Visit(*producer, mark, trail)) return false;
     }
     mark[plugin.index()] = 2;
     if (const auto* producer = dynamic_cast<const Producer*>(&plugin)) {
@@ -504,11 +512,17 @@ class Loader {
         policy_->hooks.emplace_back(hooks, plugin.get());
       }
     }
+    bool prefix_known = false;
     for (const BoundProducer& bound : policy_->producers) {
       const DataKind kind = bound.producer->Provides();
       if (kind == DataKind::kTokenizedPrompt && policy_->tokens_slot == Board::kNoSlot)
         policy_->tokens_slot = bound.slot;
-      if (kind == DataKind::kPrefixMatch && policy_->prefix_slot == Board::kNoSlot) policy_->prefix_slot = bound.slot;
+      // Receipts show the producer that knows before one that guesses.
+      const bool knows = bound.producer->FromOutside() && !prefix_known;
+      if (kind == DataKind::kPrefixMatch && (policy_->prefix_slot == Board::kNoSlot || knows)) {
+        policy_->prefix_slot = bound.slot;
+        prefix_known = bound.producer->FromOutside();
+      }
       if (kind == DataKind::kLatencyPrediction && policy_->latency_slot == Board::kNoSlot)
         policy_->latency_slot = bound.slot;
     }

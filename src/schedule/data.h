@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/decision.h"
 #include "model/request.h"
 
 namespace sluice::schedule {
@@ -28,6 +29,7 @@ std::string_view Name(DataKind kind);
 struct Data {
   virtual ~Data() = default;
   bool present = false;  // false: its producer did not run or failed; consumers then score 0
+  std::string note;      // what its producer could not know, for the receipt and a log line; empty: nothing
 };
 
 // The prompts as token ids; with `estimated`, as pseudo-tokens of four bytes each.
@@ -41,6 +43,7 @@ struct TokenizedPrompt final : Data {
   // begins there, but where is not known.
   struct Media {
     uint64_t hash = 0;  // of its content
+    std::string name;   // what the engine hashes in its place into the blocks it touches; empty: not known
     uint32_t begin = 0;
     uint32_t length = 0;
     model::Media::Kind kind = model::Media::Kind::kImage;
@@ -63,6 +66,12 @@ struct PrefixMatch : Data {
   uint32_t total_blocks = 0;
   uint32_t block_size = 0;  // tokens
 
+  // Whether the producer knows how endpoints hold what they hold, and if so, how.
+  virtual bool KnowsShares() const { return false; }
+  virtual model::CacheShare ShareOf(model::EndpointId endpoint, size_t row) const {
+    (void)endpoint, (void)row;
+    return {};
+  }
   // Blocks that the endpoint holds, on whichever tier.
   float CachedBlocks(size_t row) const { return unweighted.empty() ? match_blocks[row] : unweighted[row]; }
 };

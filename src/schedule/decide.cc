@@ -220,6 +220,7 @@ void DecisionRun::Produce() {
       break;
     }
     data.present = true;
+    if (!data.note.empty()) receipt_.notes.push_back("'" + bound.plugin->name() + "': " + data.note);
   }
   match_ = state_.board_.Get<PrefixMatch>(policy_.prefix_slot);
   latency_ = state_.board_.Get<LatencyPrediction>(policy_.latency_slot);
@@ -340,6 +341,7 @@ void DecisionRun::PutCandidate(ProfileReceipt& out, size_t index, uint32_t row, 
   const size_t n = state_.left_.size();
   float* const scores = out.scores.data() + index * scorers;
   for (size_t s = 0; s < scorers; ++s) scores[s] = scored ? raw[s * n] : kNone;
+  if (!out.cached.empty()) out.cached[index] = match_->ShareOf(pool_.id(row), row);
 }
 
 // A candidate as a number that sorts by total, highest first, and then by position. `total` is not NaN.
@@ -402,6 +404,7 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   const size_t count = std::min(limit, pool_.size());
   out.candidates.resize(count);
   out.scores.resize(count * scorers);
+  out.cached.resize(match_ != nullptr && match_->KnowsShares() ? count : 0);
   size_t at = 0;
   for (; at < out.picked; ++at) {
     PutCandidate(out, at, state_.left_.row(state_.picked_[at]), model::kCandidate, scorers, state_.picked_[at]);
@@ -420,6 +423,7 @@ void DecisionRun::FillReceipt(const Profile& profile, ProfileReceipt& out) {
   }
   // A profile that picked without being able to fill its places (an external picker) has fewer.
   out.candidates.resize(at);
+  if (!out.cached.empty()) out.cached.resize(at);
   out.scores.resize(at * scorers);
   out.omitted = static_cast<uint32_t>(pool_.size() - at);
 }

@@ -124,6 +124,20 @@ void WriteLora(JsonWriter& json, const PoolView& pool, const PoolView* was) {
   json.EndArray();
 }
 
+void WriteMatches(JsonWriter& json, std::span<const RecordedMatch> matches) {
+  json.Key("matches").BeginArray();
+  for (const RecordedMatch& match : matches) {
+    json.BeginObject().Field("lane", match.lane).Field("producer", match.producer);
+    json.Field("total", match.total_blocks).Field("block", match.block_size).Key("rows").BeginArray();
+    for (const RecordedMatch::Row& row : match.rows) {
+      json.BeginArray().Uint(row.row).Double(double{row.match}).Double(double{row.unweighted});
+      json.Double(double{row.below_first_tier}).EndArray();
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+}
+
 // All columns when any number of them changed: few pools have any.
 void WriteAttributes(JsonWriter& json, const PoolView& pool) {
   json.Key("attributes").BeginArray();
@@ -248,7 +262,7 @@ void DecisionLog::Rows(const PoolView& pool) {
 }
 
 void DecisionLog::Decide(const model::Request& request, const PoolView& pool, const model::Decision& decision,
-                         TimePoint now, bool acting) {
+                         std::span<const RecordedMatch> matches, TimePoint now, bool acting) {
   if (full_) return;
   if (was_ == nullptr || was_->members_version != pool.members_version) Members(pool);
   if (was_ == nullptr || was_->version != pool.version) {
@@ -264,7 +278,9 @@ void DecisionLog::Decide(const model::Request& request, const PoolView& pool, co
   } else {
     json.Field("pick", nullptr);
   }
-  json.Field("digest", std::to_string(DecisionDigest(decision))).EndObject();
+  json.Field("digest", std::to_string(DecisionDigest(decision)));
+  if (!matches.empty()) WriteMatches(json, matches);
+  json.EndObject();
   Write();
 }
 

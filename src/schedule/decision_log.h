@@ -13,7 +13,9 @@
 //   {"t":"members","version":n,"endpoints":[{id,name,ns,address,port,labels,slot,generation}]}
 //   {"t":"rows","rows":[[row,waiting,running,kv_usage,block_size,num_blocks,scraped_at,in_rotation]],
 //    "lora":[...],"attributes":[...]}                                                   rows that changed
-//   {"t":"decide","now":ns,"acting":bool,"request":{...},"pick":[slot,generation]|null,"digest":hex}
+//   {"t":"decide","now":ns,"acting":bool,"request":{...},"pick":[slot,generation]|null,"digest":hex,
+//    "matches":[{"lane","producer","total","block","rows":[[row,match,unweighted,below the first tier]]}]}
+//       (with producers that read from outside, recorded_match.h: nothing else says what they found)
 //   {"t":"dispatch","flight":n,"now":ns}  {"t":"first","flight":n,"now":ns}
 //   {"t":"end","flight":n,"now":ns,"failed":bool,"usage":[prompt,cached,output]}
 //
@@ -24,6 +26,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -33,6 +36,7 @@
 #include "model/request.h"
 #include "schedule/config.h"
 #include "schedule/plugin.h"
+#include "schedule/recorded_match.h"
 
 namespace sluice::schedule {
 
@@ -47,8 +51,9 @@ class DecisionLog {
   void Policy(std::string_view lane, const LoadedConfig& config);
   void Latency(std::string_view state_json);
   void Promote(std::string_view lane);
+  // `matches`: what producers found that read from outside.
   void Decide(const model::Request& request, const model::PoolView& pool, const model::Decision& decision,
-              TimePoint now, bool acting);
+              std::span<const RecordedMatch> matches, TimePoint now, bool acting);
   void Dispatch(uint64_t flight, TimePoint now);
   void FirstChunk(uint64_t flight, TimePoint now);
   void End(uint64_t flight, const ResponseEnd& end, TimePoint now);

@@ -24,8 +24,10 @@
 
 namespace sluice::schedule {
 
+class CacheIndexes;
 class LatencyTracker;
 class Plugin;
+struct RecordedMatches;
 
 enum class Stability : uint8_t { kBeta, kAlpha };
 
@@ -48,10 +50,13 @@ struct PluginState {
 
 // What a caller may set for a state: its memory, and what it shares with others.
 struct StateOptions {
-  size_t prefix_entries_max = size_t{1} << 22;  // blocks remembered over all endpoints; about 50 bytes each
-  size_t sessions_max = size_t{1} << 16;        // remembered by each session affinity plugin; about 200 bytes each
-  size_t receipt_candidates_max = 64;           // endpoints that a receipt spells out; the rest is counted
-  std::shared_ptr<LatencyTracker> latency;      // the pool's; null: a plugin that predicts keeps one of its own
+  size_t prefix_entries_max = size_t{1} << 22;      // blocks remembered over all endpoints; about 50 bytes each
+  size_t sessions_max = size_t{1} << 16;            // remembered by each session affinity plugin; about 200 bytes each
+  size_t receipt_candidates_max = 64;               // endpoints that a receipt spells out; the rest is counted
+  std::shared_ptr<LatencyTracker> latency;          // the pool's; null: a plugin that predicts keeps one of its own
+  std::shared_ptr<CacheIndexes> caches;             // of the pool's engines; null: nobody listens to them
+  std::shared_ptr<const RecordedMatches> recorded;  // not null: a replay; what precise producers found is in there
+  std::string lane;                                 // the policy's name, under which its matches are recorded
 };
 
 // Data that a plugin reads.
@@ -147,6 +152,9 @@ class Producer {
   virtual std::unique_ptr<Data> MakeData() const = 0;
   // Fills `out`, which MakeData made. On failure the producers behind it are skipped and the request goes on.
   virtual Status Produce(const DecisionInput& in, const Candidates& candidates, Data& out) const = 0;
+  // Whether what it finds rests on more than the request, the view and its own memory: a decision log then has it. Only
+  // for prefix matches.
+  virtual bool FromOutside() const { return false; }
 };
 
 // How loaded the candidates are: 1 is full, more is more than full; no candidates are 1. At 1 and above sheddable

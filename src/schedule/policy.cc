@@ -23,6 +23,15 @@ PolicyState::PolicyState(std::shared_ptr<const Policy> policy, const StateOption
   for (const BoundProducer& bound : policy_->producers) board_.Add(bound.producer->MakeData());
 }
 
+void PolicyState::AppendMatches(std::vector<RecordedMatch>& out) const {
+  for (const BoundProducer& bound : policy_->producers) {
+    if (!bound.producer->FromOutside()) continue;
+    if (const auto* match = board_.Get<PrefixMatch>(bound.slot)) {
+      out.push_back(RecordedMatch::Of(options_.lane, bound.plugin->name(), *match));
+    }
+  }
+}
+
 const PluginState* PolicyState::StateOf(std::string_view plugin) const {
   const Plugin* found = policy_->Find(plugin);
   return found != nullptr ? states_[found->index()].get() : nullptr;

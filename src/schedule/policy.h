@@ -9,6 +9,7 @@
 
 #include "kvindex/approx_prefix_index.h"
 #include "schedule/plugin.h"
+#include "schedule/recorded_match.h"
 
 namespace sluice::schedule {
 
@@ -68,6 +69,8 @@ class PolicyState {
   size_t open_tickets() const { return open_tickets_; }  // dispatched and not ended
   // The state of the plugin of that name, for metrics and tests; nullptr when it keeps none.
   const PluginState* StateOf(std::string_view plugin) const;
+  // What producers that read from outside found for the latest decision, appended under the policy's name.
+  void AppendMatches(std::vector<RecordedMatch>& out) const;
 
  private:
   friend class DecisionRun;

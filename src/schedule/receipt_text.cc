@@ -16,6 +16,8 @@ using model::ProfileReceipt;
 using model::Receipt;
 using model::ReceiptCandidate;
 
+constexpr std::string_view kExact = "exact";  // kvindex::Name(Trust::kExact)
+
 // The double that prints as the float does: 0.7f as 0.7 and not as 0.699999988.
 double Printable(float value) {
   char text[32];
@@ -73,6 +75,36 @@ void WriteFilters(JsonWriter& json, const ProfileReceipt& profile, const Receipt
   json.EndObject();
 }
 
+void WriteCached(JsonWriter& json, const Receipt& receipt, const model::CacheShare& cached) {
+  json.Key("cached").BeginObject().Field("predicted_tokens", cached.cached_tokens).Key("tiers").BeginObject();
+  for (size_t way = 0; way < cached.blocks.size(); ++way) {
+    if (cached.blocks[way] == 0) continue;
+    json.Field(model::CacheShare::Name(static_cast<model::CacheShare::Way>(way)),
+               uint64_t{cached.blocks[way]} * receipt.block_size);
+  }
+  json.EndObject().Field("age_s", cached.age_seconds).Field("trust", cached.trust).EndObject();
+}
+
+// "480 gpu, 32 cpu", and why it may be wrong.
+std::string TiersText(const Receipt& receipt, const model::CacheShare* cached) {
+  if (cached == nullptr) return "";
+  std::string text;
+  for (size_t way = 0; way < cached->blocks.size(); ++way) {
+    if (cached->blocks[way] == 0) continue;
+    text += (text.empty() ? "" : ", ") + std::to_string(uint64_t{cached->blocks[way]} * receipt.block_size) + " " +
+            std::string(model::CacheShare::Name(static_cast<model::CacheShare::Way>(way)));
+  }
+  if (cached->trust != kExact) text += (text.empty() ? "(" : " (") + std::string(cached->trust) + ")";
+  return text.empty() ? "-" : text;
+}
+
+// What the pick's producer expects the engine to have cached, or below 0.
+int64_t PredictedTokens(const Receipt& receipt) {
+  if (receipt.error || receipt.profiles.empty()) return -1;
+  const model::CacheShare* cached = receipt.profiles[receipt.primary].CachedOf(0);
+  return cached != nullptr ? int64_t{cached->cached_tokens} : -1;
+}
+
 void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileReceipt& profile, size_t index) {
   const ReceiptCandidate& candidate = profile.candidates[index];
   const auto scores = profile.ScoresOf(index);
@@ -81,6 +113,7 @@ void WriteCandidate(JsonWriter& json, const Receipt& receipt, const ProfileRecei
   json.Field("verdict", VerdictText(receipt, profile, candidate));
   WriteFilters(json, profile, candidate);
   json.Field("matched_tokens", MatchedTokens(receipt, candidate));
+  if (const auto* cached = profile.CachedOf(index)) WriteCached(json, receipt, *cached);
   WriteNumber(json, "data_age_ms", candidate.data_age_ms);
   if (std::isfinite(candidate.predicted_ttft_ms)) {
     WriteNumber(json, "predicted_ttft_ms", candidate.predicted_ttft_ms);
@@ -115,7 +148,7 @@ void WriteProfile(JsonWriter& json, const Receipt& receipt, const ProfileReceipt
   json.EndArray().Field("candidates_omitted", profile.omitted);
 }
 
-void WriteObserved(JsonWriter& json, const model::Observed& observed) {
+void WriteObserved(JsonWriter& json, const Receipt& receipt, const model::Observed& observed) {
   const auto measured = [&](std::string_view name, double value) {
     value >= 0 ? json.Field(name, value) : json.Field(name, nullptr);
   };
@@ -123,6 +156,7 @@ void WriteObserved(JsonWriter& json, const model::Observed& observed) {
   measured("ttft_ms", observed.ttft_ms);
   measured("e2e_ms", observed.e2e_ms);
   measured("cached_tokens", static_cast<double>(observed.cached_tokens));
+  if (const int64_t predicted = PredictedTokens(receipt); predicted >= 0) json.Field("predicted_tokens", predicted);
   json.Key("attributes").BeginObject();
   for (const auto& [name, value] : observed.attributes) json.Field(name, value);
   json.EndObject().EndObject();
@@ -159,7 +193,10 @@ std::string ProfileTable(const Receipt& receipt, const ProfileReceipt& profile) 
   std::vector<std::vector<std::string>> rows;
   rows.push_back({"", "endpoint", "matched"});
   for (const auto& scorer : profile.columns->scorers) rows[0].push_back(scorer.name + " x" + NumberText(scorer.weight));
-  rows[0].insert(rows[0].end(), {"total", "age ms", "verdict"});
+  const bool tiers = !profile.cached.empty();
+  rows[0].insert(rows[0].end(), {"total", "age ms"});
+  if (tiers) rows[0].push_back("held tokens");
+  rows[0].push_back("verdict");
   for (size_t i = 0; i < profile.candidates.size(); ++i) {
     const ReceiptCandidate& candidate = profile.candidates[i];
     const bool scored = candidate.verdict == model::kCandidate;
@@ -167,8 +204,9 @@ std::string ProfileTable(const Receipt& receipt, const ProfileReceipt& profile) 
     std::vector<std::string> row = {mark, candidate.endpoint->host_port(),
                                     std::to_string(MatchedTokens(receipt, candidate))};
     for (const float score : profile.ScoresOf(i)) row.push_back(scored ? NumberText(score) : "-");
-    row.insert(row.end(), {scored ? NumberText(candidate.total) : "-", NumberText(candidate.data_age_ms),
-                           VerdictText(receipt, profile, candidate)});
+    row.insert(row.end(), {scored ? NumberText(candidate.total) : "-", NumberText(candidate.data_age_ms)});
+    if (tiers) row.push_back(TiersText(receipt, profile.CachedOf(i)));
+    row.push_back(VerdictText(receipt, profile, candidate));
     rows.push_back(std::move(row));
   }
   std::string out = "profile " + profile.columns->profile + ", picker " + profile.columns->picker + "\n" + Align(rows);
@@ -222,7 +260,7 @@ std::string ReceiptJson(const Receipt& receipt) {
     }
     json.EndArray();
   }
-  if (receipt.observed) WriteObserved(json, *receipt.observed);
+  if (receipt.observed) WriteObserved(json, receipt, *receipt.observed);
   json.EndObject();
   return out;
 }
@@ -256,6 +294,8 @@ std::string ReceiptTable(const Receipt& receipt) {
     if (seen.ttft_ms >= 0) out += ", first token after " + NumberText(static_cast<float>(seen.ttft_ms)) + " ms";
     if (seen.e2e_ms >= 0) out += ", done after " + NumberText(static_cast<float>(seen.e2e_ms)) + " ms";
     if (seen.cached_tokens >= 0) out += ", " + std::to_string(seen.cached_tokens) + " tokens were cached";
+    const int64_t predicted = PredictedTokens(receipt);
+    if (seen.cached_tokens >= 0 && predicted >= 0) out += " (" + std::to_string(predicted) + " were predicted)";
     out += "\n";
   }
   return out;

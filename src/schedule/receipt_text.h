@@ -11,10 +11,14 @@
 //   notes [what was missing from the scores],
 //   profile, pick (endpoint or null), runner_up (endpoint or null), decide_us, weights {scorer: weight},
 //   candidates [{endpoint "ip:port", name, verdict, filters {filter: "pass" | "drop"}, matched_tokens,
+//                cached (with a precise prefix producer: {predicted_tokens: that the engine need not compute,
+//                        tiers {"gpu" | "cpu" | "disk" | "shared" | "other" | "speculative" | "history" | "guess":
+//                        tokens}, age_s, trust: "exact" or why it may be wrong}),
 //                data_age_ms (null: never scraped), predicted_ttft_ms (with a producer that predicts it), scores
 //                {scorer: raw 0..1, null: none}, weighted {scorer: number}, total}],
 //   candidates_omitted, other_profiles [the same from `profile` on; only with several], observed (after the answer:
-//   {served_by, http_status, ttft_ms, e2e_ms, cached_tokens, attributes}).
+//   {served_by, http_status, ttft_ms, e2e_ms, cached_tokens, predicted_tokens (with
+//   `cached`), attributes}).
 // `candidates` begins with the pick, then falls by total; endpoints that were dropped come last.
 #pragma once
 

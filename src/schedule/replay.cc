@@ -117,6 +117,7 @@ struct Replay::Impl {
   Status OnMembers(Fields& line);
   Status OnRows(Fields& line);
   Status OnDecide(Fields& line);
+  void ReadMatches(Fields& line);
   Status OnDispatch(Fields& line);
   Status OnFirst(Fields& line);
   Status OnEnd(Fields& line);
@@ -133,6 +134,7 @@ struct Replay::Impl {
   ReplayClock clock;
   codec::JsonReader reader{{.bytes_max = kLineMax, .depth_max = 16}};
   uint64_t seed = 0;
+  std::shared_ptr<RecordedMatches> found = std::make_shared<RecordedMatches>();
   std::unique_ptr<Scheduler> scheduler;
   model::PoolView pool;
   std::unique_ptr<Recorded> latest;
@@ -164,8 +166,8 @@ Status Replay::Impl::OnPolicy(Fields& line) {
                             .folder = std::string(folder ? folder->String().value_or("") : "")});
   if (!config) return tl::unexpected(config.error());
   if (scheduler != nullptr) return scheduler->Put(lane, std::move(*config));
-  scheduler =
-      std::make_unique<Scheduler>(std::move(*config), clock, Scheduler::Options{.state = {}, .seed = seed}, lane);
+  scheduler = std::make_unique<Scheduler>(std::move(*config), clock,
+                                          Scheduler::Options{.state = {.recorded = found}, .seed = seed}, lane);
   if (other_config.empty()) return {};
   auto other = LoadConfig(other_config, registry, options);
   if (!other) return tl::unexpected(other.error());
@@ -312,6 +314,28 @@ std::string Replay::Impl::Where(const Fields& line) const {
   return row == model::PoolMembers::kNoRow ? "unknown" : pool.endpoint(row).host_port();
 }
 
+// What producers that read from outside found, for those of the replay to find it again.
+void Replay::Impl::ReadMatches(Fields& line) {
+  found->all.clear();
+  if (!line.Get("matches")) return;
+  line.Each("matches", [&](JsonValue element) {
+    Fields fields(element);
+    RecordedMatch match{.lane = fields.Text("lane"),
+                        .producer = fields.Text("producer"),
+                        .total_blocks = static_cast<uint32_t>(fields.Int("total")),
+                        .block_size = static_cast<uint32_t>(fields.Int("block")),
+                        .rows = {}};
+    fields.Each("rows", [&](JsonValue list) {
+      const std::vector<double> row = Numbers(list);
+      if (row.size() != 4 || !(row[0] >= 0 && row[0] < static_cast<double>(pool.size()))) return fields.Wrong("rows");
+      match.rows.push_back({static_cast<uint32_t>(row[0]), static_cast<float>(row[1]), static_cast<float>(row[2]),
+                            static_cast<float>(row[3])});
+    });
+    if (!fields.status()) return line.Wrong("matches");
+    found->all.push_back(std::move(match));
+  });
+}
+
 Status Replay::Impl::OnDecide(Fields& line) {
   clock.now = TimePoint(Duration(line.Int("now")));
   const bool acting = line.Bool("acting");
@@ -320,6 +344,7 @@ Status Replay::Impl::OnDecide(Fields& line) {
   const auto object = line.Get("request");
   if (!object) line.Wrong("request");
   const bool exact = object && ReadRequest(*object, line, *made);
+  ReadMatches(line);
   if (const Status read = line.status(); !read) return read;
 
   const model::Decision& decision = scheduler->Decide(made->request, pool, acting);

@@ -67,7 +67,9 @@ Scheduler::~Scheduler() = default;
 
 std::unique_ptr<Lane> Scheduler::MakeLane(std::string_view name, LoadedConfig config,
                                           const PolicyState* previous) const {
-  auto state = std::make_shared<PolicyState>(config.policy, options_.state, previous);
+  StateOptions options = options_.state;
+  options.lane = name;
+  auto state = std::make_shared<PolicyState>(config.policy, options, previous);
   return std::make_unique<Lane>(
       Lane{std::string(name), std::move(config), std::move(state), Rng(SeedOf(options_.seed, name))});
 }
@@ -139,10 +141,18 @@ const Decision& Scheduler::Decide(const Request& request, const PoolView& pool, 
   schedule::Decide(request, pool, *live_->state, stopped, live_->rng, live_->decision);
   Expect(request, pool, start);
   live_->decision.receipt.decide_ns = static_cast<uint64_t>((clock_.Now() - start).count());
-  if (log_ != nullptr) log_->Decide(request, pool, live_->decision, start, acting);
-  if (!acting) return live_->decision;
-  for (const auto& shadow : shadows_) {
-    schedule::Decide(request, pool, *shadow->state, stopped, shadow->rng, shadow->decision);
+  if (acting) {
+    for (const auto& shadow : shadows_) {
+      schedule::Decide(request, pool, *shadow->state, stopped, shadow->rng, shadow->decision);
+    }
+  }
+  if (log_ != nullptr) {
+    matches_.clear();
+    live_->state->AppendMatches(matches_);
+    for (const auto& shadow : shadows_) {
+      if (acting) shadow->state->AppendMatches(matches_);
+    }
+    log_->Decide(request, pool, live_->decision, matches_, start, acting);
   }
   return live_->decision;
 }

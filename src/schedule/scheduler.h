@@ -125,6 +125,7 @@ class Scheduler {
   std::string promotion_;              // how the latest one that was taken back ended
   LatencyTracker::Expected expected_;  // of the latest decision's pick
   std::unique_ptr<DecisionLog> log_;
+  std::vector<RecordedMatch> matches_;  // scratch, for the log
   uint64_t next_flight_ = 1;
   size_t open_flights_ = 0;
 };

@@ -126,7 +126,11 @@ void EndpointFeed::OnLive(std::string_view model, uint64_t sequence, std::string
   }
   // Asked for, and not begun yet: the replay will bring this batch.
   if (replay_.wanted || replay_.active) return;
-  if (last_live_.has_value() && sequence < *last_live_) {
+  // A publisher sends nothing twice: behind a new connection a number from before is another engine's, unless it is the
+  // same batch (with a replay, that tells).
+  const bool again = last_.has_value() && sequence == *last_ && PayloadHash(payload) == last_payload_hash_;
+  const bool before_last = !has_replay_ && !last_live_.has_value() && last_.has_value() && sequence <= *last_ && !again;
+  if (before_last || (last_live_.has_value() && sequence < *last_live_)) {
     ++counters_.restarts;
     if (has_replay_) {
       AskAll(now);
@@ -229,6 +233,9 @@ void EndpointFeed::OnReplayEnd(TimePoint now) {
     // What was applied, or was missing, is not there: a new engine with a shorter history.
     ++counters_.restarts;
     AskAll(now);
+    // Behind a new connection with nothing to tell there is an engine that has not published yet, as at its first
+    // start.
+    if (ended.verify && !ended.probe && !ended.got) replay_.expects_some = false;
   }
   Settle(now);
 }

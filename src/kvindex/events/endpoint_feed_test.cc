@@ -286,6 +286,10 @@ TEST_F(Feed, ARestartBehindALostConnectionIsNoticedByTheLastBatch) {
   feed_->OnConnected(Now());
   EXPECT_EQ(Replays(), 2);
   EXPECT_EQ(Held(), 0u);
+  EXPECT_EQ(feed_->trust(), Trust::kExact) << "nothing was published, so nothing is cached";
+  // One that had published and keeps no history shows itself with its first batch.
+  feed_->OnLive("m", 7, Stored(3), Now());
+  EXPECT_EQ(feed_->trust(), Trust::kHistoryLost);
 }
 
 TEST_F(Feed, Trap21ALostParentResyncsOncePerCooldown) {
@@ -315,6 +319,25 @@ TEST_F(Feed, WithoutReplayAGapClearsAndIsDeclared) {
   EXPECT_EQ(Held(), 1u) << "block 1 may be gone and is not claimed";
   EXPECT_FALSE(feed_->WantsReplay(Now()).has_value());
   PublishLive(Cleared());
+  EXPECT_EQ(feed_->trust(), Trust::kExact);
+}
+
+TEST_F(Feed, WithoutReplayANewEngineBehindANewConnectionIsNoticedByItsNumbers) {
+  Open(false);
+  feed_->OnConnected(Now());
+  for (uint32_t n = 0; n < 3; ++n) PublishLive(Stored(n));
+  EXPECT_EQ(Held(), 3u);
+  feed_->OnDisconnected(Now());
+  feed_->OnConnected(Now());
+  Live(2);  // the same batch once more
+  EXPECT_EQ(feed_->counters().restarts, 0u);
+  EXPECT_EQ(Held(), 3u);
+  feed_->OnDisconnected(Now());
+  RestartEngine();
+  feed_->OnConnected(Now());
+  PublishLive(Stored(0));
+  EXPECT_EQ(feed_->counters().restarts, 1u);
+  EXPECT_EQ(Held(), 1u);
   EXPECT_EQ(feed_->trust(), Trust::kExact);
 }
 

@@ -99,7 +99,7 @@ Status Publisher::Impl::OpenSockets() {
   publish = open(ZMQ_PUB, options.endpoint);
   if (publish == nullptr) return Fail(Code::kInternal, "KV events: no ZMQ socket (too many open files?)");
   SetInt(publish.get(), ZMQ_SNDHWM, options.hwm);
-  auto at = Attach(publish.get(), options.endpoint, Binds(options.endpoint), "endpoint");
+  auto at = Attach(publish.get(), options.endpoint, options.bind || Binds(options.endpoint), "endpoint");
   if (!at) return tl::unexpected(std::move(at.error()));
   bound = std::move(*at);
   if (options.replay_endpoint.empty()) return {};

@@ -27,6 +27,7 @@ struct PublisherOptions {
   int hwm = 100'000;
   int64_t max_queue_size = 100'000;
   std::string topic;
+  bool bind = false;  // not vLLM's: binds `endpoint` whatever it looks like, for one address of the machine only
   HashForm hash_form = HashForm::kLow64;  // vLLM takes this one from the environment, not from the JSON
 };
 // From the JSON of --kv-events-config; an unknown key is an error that names the nearest one. As in vLLM, a publisher

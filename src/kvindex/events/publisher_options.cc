@@ -10,8 +10,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kFlag = "--kv-events-config";
-constexpr std::string_view kKeys[] = {"enable_kv_cache_events", "publisher", "endpoint",       "replay_endpoint",
-                                      "buffer_steps",           "hwm",       "max_queue_size", "topic"};
+constexpr std::string_view kKeys[] = {"enable_kv_cache_events", "publisher",    "endpoint",
+                                      "replay_endpoint",        "buffer_steps", "hwm",
+                                      "max_queue_size",         "topic",        "bind"};
 
 tl::unexpected<Error> Bad(std::string_view key, std::string_view what) {
   return Fail(Code::kInvalidArgument, std::string(kFlag) + ": " + std::string(key) + " " + std::string(what),
@@ -51,6 +52,11 @@ Status TakeField(const std::string& key, const json& value, PublisherOptions& ou
       return Bad(key, "'" + out.publisher + "' is not known; use \"zmq\" or \"null\"");
     }
     return status;
+  }
+  if (key == "bind") {
+    if (!value.is_boolean()) return Bad(key, "must be true or false");
+    out.bind = value.get<bool>();
+    return {};
   }
   if (key == "endpoint") return TakeString(value, key, out.endpoint);
   if (key == "replay_endpoint") return TakeString(value, key, out.replay_endpoint);

@@ -36,6 +36,9 @@ constexpr ParamSpec kParams[] = {
      .fallback = "15928",
      .min = 1e-3,
      .help = "prompt tokens a second of one endpoint, for prefillThroughput"},
+    {.name = "prefixMatchInfoProducerName",
+     .type = ParamType::kString,
+     .help = "instance to read from; default approx-prefix-cache-producer"},
 };
 
 }  // namespace
@@ -55,7 +58,8 @@ PrefixCacheAffinityFilter::PrefixCacheAffinityFilter(const PluginInfo& info, std
       exploration_(params.Number("explorationProbability")),
       penalty_ms_(params.Number("maxTTFTPenaltyMs")),
       tokens_per_ms_(params.Number("peakPrefillThroughput") / 1000),
-      predicted_(params.String("ttftSource") == kSources[1]) {
+      predicted_(params.String("ttftSource") == kSources[1]),
+      producer_(params.String("prefixMatchInfoProducerName")) {
   const std::string& source = params.String("ttftSource");
   if (std::find(std::begin(kSources), std::end(kSources), source) == std::end(kSources)) {
     problems.Error(
@@ -65,7 +69,7 @@ PrefixCacheAffinityFilter::PrefixCacheAffinityFilter(const PluginInfo& info, std
 }
 
 std::vector<Need> PrefixCacheAffinityFilter::Needs() const {
-  std::vector<Need> needs = {{DataKind::kPrefixMatch, ""}};
+  std::vector<Need> needs = {{DataKind::kPrefixMatch, producer_}};
   if (penalty_ms_ > 0) needs.push_back({predicted_ ? DataKind::kLatencyPrediction : DataKind::kInflightLoad, ""});
   return needs;
 }

@@ -24,6 +24,7 @@ class PrefixCacheAffinityFilter final : public Plugin, public Filter {
   double penalty_ms_;
   double tokens_per_ms_;
   bool predicted_;
+  std::string producer_;
   int match_slot_ = Board::kNoSlot;
   int ttft_slot_ = Board::kNoSlot;
 };

@@ -51,7 +51,7 @@ struct HistoryState final : PluginState {
   // Of the latest decision; OnDispatch records them for the picked endpoints.
   std::vector<uint64_t> hashes;     // all prompts' chains
   std::vector<uint32_t> chain_end;  // index behind each chain
-  kvindex::PrefixMatches matches;
+  kvindex::ApproxMatches matches;
 
   std::span<const uint64_t> Chain(size_t i) const {
     const uint32_t begin = i == 0 ? 0 : chain_end[i - 1];

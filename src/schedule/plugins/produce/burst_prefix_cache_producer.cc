@@ -88,7 +88,7 @@ struct BurstPrefixCacheProducer::Window final : PluginState {
   uint64_t prompt = 0;
   std::vector<uint64_t> hashes;
   std::vector<uint32_t> chain_end;
-  kvindex::PrefixMatches matches;
+  kvindex::ApproxMatches matches;
   double weight = 0;
   bool counts = false;  // has a prompt, and the window has room
 

@@ -23,7 +23,7 @@ struct EncoderState final : PluginState {
   kvindex::ApproxPrefixIndex index;
   // Of the latest decision; OnDispatch records them.
   std::vector<uint64_t> hashes;  // distinct
-  kvindex::PrefixMatches matches;
+  kvindex::ApproxMatches matches;
 };
 
 }  // namespace

@@ -158,6 +158,7 @@ Status TokenProducer::Produce(const DecisionInput& in, const Candidates&, Data& 
       // What stands for media is among the ids already, where only the engine knows; `content` is its name of each.
       for (const model::Media& media : prompt.media) {
         data.media.push_back({.hash = kvindex::ContentHash(media.content),
+                              .name = std::string(media.content),
                               .begin = static_cast<uint32_t>(data.tokens.size()) + media.token_begin,
                               .length = media.token_length,
                               .kind = media.kind});
