@@ -50,7 +50,6 @@ class Http2Server {
 
  private:
   friend class Http2Connection;
-  runtime::Task<> AcceptLoop();
   void StartConnection(int fd);
   static runtime::Task<> RunConnection(Http2Server* server, int fd);
 

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <cstdio>
 #include <ctime>
 
@@ -43,27 +42,8 @@ Status HttpServer::Listen(const Address& address, bool reuse_port) {
   if (!listener) return tl::unexpected(listener.error());
   listener_ = std::move(*listener);
   address_ = LocalAddress(listener_->fd());
-  tasks_.Spawn(AcceptLoop());
+  tasks_.Spawn(AcceptConnections(loop_, listener_, stop_accepting_, [this](int fd) { StartConnection(fd); }));
   return {};
-}
-
-Task<> HttpServer::AcceptLoop() {
-  for (;;) {
-    const uint32_t ready = co_await AnyOf(listener_->readable, stop_accepting_);
-    if ((ready & 2u) != 0) break;
-    for (int i = 0; i < 64; ++i) {
-      const int fd = accept4(listener_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        StartConnection(fd);
-      } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        co_await runtime::SleepFor(loop_, std::chrono::milliseconds(50));  // until something closes
-        break;
-      } else if (errno == EAGAIN) {
-        break;
-      }
-    }
-  }
-  listener_.Reset();
 }
 
 void HttpServer::StartConnection(int fd) {

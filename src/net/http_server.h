@@ -118,7 +118,6 @@ class HttpServer {
  private:
   friend class HttpConnection;
   friend class ServerExchange;
-  runtime::Task<> AcceptLoop();
   void StartConnection(int fd);
   static runtime::Task<> RunConnection(HttpServer* server, int fd);
   std::string_view DateHeader();

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -37,6 +38,26 @@ Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& addres
     return Fail(Code::kInvalidArgument, "cannot listen on " + address.ToString() + ": " + std::strerror(error));
   }
   return runtime::DescriptorPtr(loop, fd);
+}
+
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+                                  std::function<void(int fd)> start) {
+  for (;;) {
+    const uint32_t ready = co_await runtime::AnyOf(listener->readable, stop);
+    if ((ready & 2u) != 0) break;
+    for (int i = 0; i < 64; ++i) {
+      const int fd = accept4(listener->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        start(fd);
+      } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        co_await runtime::SleepFor(loop, std::chrono::milliseconds(50));  // until something closes
+        break;
+      } else if (errno == EAGAIN) {
+        break;
+      }
+    }
+  }
+  listener.Reset();
 }
 
 Address LocalAddress(int fd) {

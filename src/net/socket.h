@@ -3,6 +3,7 @@
 // Cost: one system call a function, as named.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -16,6 +17,11 @@ namespace sluice::net {
 Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port = false);
 Address LocalAddress(int fd);
 Address PeerAddress(int fd);
+
+// Accepts until `stop` is set, then closes `listener`. `start` owns each descriptor that it gets. When the process has
+// no descriptors left, it waits for some to close.
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+                                  std::function<void(int fd)> start);
 
 // Connects within `timeout`; `cancel` (may be null) ends it early with kCancelled.
 runtime::Task<Result<runtime::DescriptorPtr>> Connect(runtime::Loop& loop, Address address, Duration timeout,
