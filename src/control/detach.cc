@@ -15,16 +15,19 @@
 namespace sluice::control {
 namespace {
 
-// The parent's part: waits for the one byte that the child sends.
+// The parent's part: waits for the one byte that the child sends, and after a failed start for the child's end, with
+// which its lock and ports are free: whoever sees the parent's exit code can start again at once.
 int WaitForVerdict(int fd, pid_t child) {
   uint8_t code = 0;
   ssize_t n = 0;
   do {
     n = read(fd, &code, 1);
   } while (n < 0 && errno == EINTR);
-  if (n == 1) return code;
+  if (n == 1 && code == 0) return code;
   int status = 0;
-  waitpid(child, &status, 0);
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (n == 1) return code;
   std::fprintf(stderr, "sluice: the supervisor died while it was starting (wait status %d)\n", status);
   return 1;
 }
