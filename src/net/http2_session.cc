@@ -11,9 +11,6 @@
 namespace sluice::net {
 namespace {
 
-// Far beyond what Envoy does, which resets each stream at its end: 1,000 at once and 33 a second is nghttp2's default.
-constexpr uint64_t kResetsAtOnce = 1'000'000;
-constexpr uint64_t kResetsPerSecond = 200'000;
 constexpr size_t kAcksUnsentMax = 1000;  // of settings and pings
 constexpr size_t kSettingsMax = 32;      // in one frame
 constexpr uint32_t kFrameBytesMax = 64 * 1024;
@@ -53,13 +50,17 @@ struct Http2Callbacks {
     Http2Stream* stream = StreamOf(session, frame->hd.stream_id);
     if (stream == nullptr || stream->handler_ != nullptr) return 0;  // trailers are not looked at
     stream->head_bytes_ += name_size + value_size + 32;
-    stream->head_too_large_ |= stream->head_bytes_ > SessionOf(user).options_.head_bytes_max;
+    const Http2Session::Options& options = SessionOf(user).options_;
+    stream->head_too_large_ |=
+        stream->head_bytes_ > options.head_bytes_max || stream->head_.headers.size() >= options.headers_max;
     if (stream->head_too_large_) return 0;
     const std::string_view field = View(name, name_size), text = View(value, value_size);
     if (field == ":method") {
       stream->head_.method = text;
     } else if (field == ":path") {
       stream->head_.target = text;
+    } else if (field == ":authority") {
+      stream->head_.headers.Add("host", text);
     } else if (!field.starts_with(':')) {
       stream->head_.headers.Add(field, text);
     }
@@ -139,6 +140,7 @@ struct Http2Callbacks {
       if (stream.out_.capacity() > 4096) stream.out_.shrink_to_fit();  // a quiet stream holds no large buffer
     }
     self.GiveWindow(stream);
+    if (stream.handler_ != nullptr) stream.handler_->OnSent();
     return 0;
   }
 
@@ -158,17 +160,14 @@ struct Http2Callbacks {
     return all;
   }
 
-  static const nghttp2_option* Option() {
-    static const nghttp2_option* const option = [] {
-      nghttp2_option* o = nullptr;
-      SLUICE_CHECK(nghttp2_option_new(&o) == 0, "out of memory");
-      nghttp2_option_set_no_auto_window_update(o, 1);
-      nghttp2_option_set_max_outbound_ack(o, kAcksUnsentMax);
-      nghttp2_option_set_max_settings(o, kSettingsMax);
-      nghttp2_option_set_stream_reset_rate_limit(o, kResetsAtOnce, kResetsPerSecond);
-      return o;
-    }();
-    return option;
+  static nghttp2_option* NewOption(const Http2Session::Options& options) {
+    nghttp2_option* o = nullptr;
+    SLUICE_CHECK(nghttp2_option_new(&o) == 0, "out of memory");
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_max_outbound_ack(o, kAcksUnsentMax);
+    nghttp2_option_set_max_settings(o, kSettingsMax);
+    nghttp2_option_set_stream_reset_rate_limit(o, options.resets_at_once, options.resets_per_second);
+    return o;
   }
 };
 
@@ -198,9 +197,16 @@ void Http2Stream::Finish(std::span<const Header> trailers) {
   Send();
 }
 
+void Http2Stream::Reset() {
+  finished_ = true;
+  nghttp2_submit_rst_stream(session_.session_, NGHTTP2_FLAG_NONE, id_, NGHTTP2_INTERNAL_ERROR);
+}
+
 Http2Session::Http2Session(const Options& options, Accept accept) : options_(options), accept_(std::move(accept)) {
-  SLUICE_CHECK(nghttp2_session_server_new2(&session_, Http2Callbacks::All(), this, Http2Callbacks::Option()) == 0,
-               "out of memory");
+  nghttp2_option* option = Http2Callbacks::NewOption(options_);
+  const int made = nghttp2_session_server_new2(&session_, Http2Callbacks::All(), this, option);
+  nghttp2_option_del(option);
+  SLUICE_CHECK(made == 0, "out of memory");
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.streams_max},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.stream_window},

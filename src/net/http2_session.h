@@ -5,7 +5,7 @@
 // of that stream; the connection's own window is always given back, so one slow stream holds up no other.
 // Thread rule: one owner. Ownership: owns streams and handlers; a Http2Stream lives until its handler's OnClosed.
 // Cost: about 1 us a frame; one copy of what is sent. Limits: Options; floods (settings, pings, continuations) end the
-// connection. Resets do not count: Envoy ends every ext_proc stream with one.
+// connection. Resets count as the options say: Envoy ends every ext_proc stream with one, a stranger should not.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,7 @@ class Http2Handler {
   virtual void OnData(std::string_view bytes) = 0;
   virtual void OnEnd() = 0;  // the peer has sent everything
   virtual void OnClosed() = 0;
+  virtual void OnSent() {}  // some of what waited has left
 };
 
 class Http2Stream {
@@ -40,16 +41,20 @@ class Http2Stream {
   Http2Stream(const Http2Stream&) = delete;
 
   const MessageHead& head() const { return head_; }
+  MessageHead TakeHead() { return std::move(head_); }
 
   // The answer's head; `end`: there is nothing behind it. Once.
   void Start(int status, std::span<const Header> headers, bool end);
   bool started() const { return started_; }
   // Body: append to it, then Send(). What was appended before stays.
   std::string& out() { return out_; }
+  size_t unsent() const { return out_.size() - out_at_; }
   void Send();
   // Ends the answer behind what was appended, with trailers or without. Once.
   void Finish(std::span<const Header> trailers);
   bool finished() const { return finished_; }
+  // The answer cannot be completed: the peer is told so, and OnClosed follows.
+  void Reset();
 
  private:
   friend class Http2Session;
@@ -75,9 +80,13 @@ class Http2Session {
   struct Options {
     uint32_t streams_max = 1000;           // at once
     size_t head_bytes_max = 64 * 1024;     // names, values and 32 bytes each, as HTTP counts
+    size_t headers_max = 1000;
     uint32_t stream_window = 1024 * 1024;  // bytes a peer may send of one stream before it hears back
     uint32_t connection_window = 16 * 1024 * 1024;
     size_t unsent_bytes_max = 1024 * 1024;  // of one stream, before its peer has to wait
+    // Streams that the peer resets: so many at once, and then a second. The default is far beyond what Envoy does.
+    uint64_t resets_at_once = 1'000'000;
+    uint64_t resets_per_second = 200'000;
   };
   // Makes the handler of a request whose head has come; null when it answered the request itself.
   using Accept = std::function<std::unique_ptr<Http2Handler>(Http2Stream&)>;

@@ -326,6 +326,15 @@ struct TlsClient {
   SSL* ssl;
 };
 
+// One Receive, its plain bytes appended.
+bool Decrypt(TlsStream& stream, std::string_view encrypted, std::string& plain) {
+  std::vector<char> buffer(encrypted.size() + TlsStream::kRecordBytesMax);
+  size_t bytes = 0;
+  const bool open = stream.Receive(encrypted, buffer, bytes);
+  plain.append(buffer.data(), bytes);
+  return open;
+}
+
 TEST(Tls, EncryptsWithACertificateOfItsOwn) {
   const auto context = TlsContext::Make({});
   ASSERT_TRUE(context) << context.error().message;
@@ -334,14 +343,14 @@ TEST(Tls, EncryptsWithACertificateOfItsOwn) {
   std::string plain;
   for (int i = 0; i < 5; ++i) {
     SSL_do_handshake(client.ssl);
-    ASSERT_TRUE(server.Receive(client.Take(), plain));
+    ASSERT_TRUE(Decrypt(server, client.Take(), plain));
     std::string out;
     ASSERT_TRUE(server.Send("", out));
     client.Give(out);
   }
   ASSERT_TRUE(server.ready());
   SSL_write(client.ssl, "from client", 11);
-  ASSERT_TRUE(server.Receive(client.Take(), plain));
+  ASSERT_TRUE(Decrypt(server, client.Take(), plain));
   EXPECT_EQ(plain, "from client");
   std::string out;
   ASSERT_TRUE(server.Send("from server", out));
@@ -359,9 +368,9 @@ TEST(Tls, RefusesPeersWithoutHttp2AndGarbage) {
   TlsClient client(/*with_h2=*/false);
   SSL_do_handshake(client.ssl);
   std::string plain;
-  EXPECT_FALSE(server.Receive(client.Take(), plain));
+  EXPECT_FALSE(Decrypt(server, client.Take(), plain));
   TlsStream garbage(*context);
-  EXPECT_FALSE(garbage.Receive("GET / HTTP/1.1\r\n\r\n", plain));
+  EXPECT_FALSE(Decrypt(garbage, "GET / HTTP/1.1\r\n\r\n", plain));
   EXPECT_THAT(plain, IsEmpty());
 }
 

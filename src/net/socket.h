@@ -14,6 +14,8 @@
 namespace sluice::net {
 
 // Binds and listens (SO_REUSEADDR). Port 0 takes a free one. A taken port is kConflict and says so.
+// Accepted connections inherit what it sets: no delay for small packets, and TCP keep-alive, which finds a peer that is
+// dead without a word within two minutes.
 Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port = false);
 Address LocalAddress(int fd);
 Address PeerAddress(int fd);
