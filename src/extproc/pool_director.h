@@ -11,9 +11,6 @@
 #include "base/rng.h"
 #include "codec/json/reader.h"
 #include "extproc/director.h"
-#include "gateway/gateway_metrics.h"
-#include "gateway/relay.h"
-#include "gateway/serving_pool.h"
 #include "model/request.h"
 #include "observe/log.h"
 #include "parse/parser_table.h"
@@ -21,6 +18,9 @@
 #include "runtime/loop.h"
 #include "schedule/receipt_ring.h"
 #include "schedule/scheduler.h"
+#include "serving/relay_report.h"
+#include "serving/router_metrics.h"
+#include "serving/serving_pool.h"
 
 namespace sluice::extproc {
 
@@ -29,8 +29,8 @@ struct DirectorParts {
   runtime::Loop& loop;
   const Clock& clock;
   codec::JsonReader& reader;  // its values die when another request is read: nothing is kept after Route
-  gateway::ServingPool& pool;
-  gateway::GatewayMetrics& metrics;
+  serving::ServingPool& pool;
+  serving::RouterMetrics& metrics;
   schedule::ReceiptRing& receipts;
   Rng& rng;
   observe::Every& note_log;
@@ -65,11 +65,11 @@ class PoolDirector final : public Director {
   model::Request request_;  // its views are dead once Route has returned
   std::string path_;
   std::optional<parse::Route> route_;
-  gateway::GatewayMetrics::Series* series_ = nullptr;
+  serving::RouterMetrics::Series* series_ = nullptr;
   std::optional<schedule::Scheduler::Flight> flight_;
   model::EndpointId picked_;
   std::string endpoint_;  // "ip:port" of the pick, later of the endpoint that served
-  gateway::RelayReport report_;
+  serving::RelayReport report_;
   TimePoint previous_{};  // when the last piece came
   parse::UsageReader usage_{parse::UsageStyle::kNone};
   uint64_t receipt_ = schedule::ReceiptRing::kNotKept;
