@@ -1,6 +1,6 @@
 #include "docs_gen/pages.h"
-#include "serving/router_metrics.h"
 #include "observe/metrics.h"
+#include "serving/router_metrics.h"
 #include "worker/worker_metrics.h"
 
 namespace sluice::docs_gen {
