@@ -25,7 +25,7 @@ class Picker::Stream final : public net::GrpcHandler, private ReplySink {
       : call_(call), director_(*picker.parts_), protocol_(picker.stream_parts_, director_, *this) {}
 
   void OnMessage(std::string_view message) override { protocol_.OnMessage(message); }
-  void OnEnd() override { protocol_.OnGone(); }
+  void OnEnd() override { protocol_.OnEnd(); }
   void OnClosed() override { protocol_.OnGone(); }
 
  private:
@@ -67,10 +67,6 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   if (!pool) return tl::unexpected(pool.error());
   serving::ServingPool& serving = **pool;
   if (const Status added = p.pools_.Add(std::move(*pool)); !added) return tl::unexpected(added.error());
-  if (serving.prompt_tokens() != nullptr) {
-    Log(Level::kWarn, "extproc", "exact token ids are configured, and not made by this command: prompts are estimated",
-        {{"pool", serving.name()}});
-  }
   p.parts_.emplace(DirectorParts{.loop = loop,
                                  .clock = p.clock_,
                                  .reader = p.reader_,
