@@ -1,7 +1,8 @@
 #include "extproc/picker.h"
 
+#include <array>
+
 #include "extproc/health_service.h"
-#include "gateway/watched_file.h"
 #include "observe/log.h"
 #include "openai/error_body.h"
 
@@ -11,11 +12,6 @@ using observe::Level;
 using observe::Log;
 using runtime::Task;
 
-namespace {
-constexpr size_t kCertificateBytesMax = 1024 * 1024;
-constexpr Duration kCertificateInterval = std::chrono::milliseconds(500);
-}  // namespace
-
 // One ext_proc stream: the call, the protocol on it, and who decides.
 class Picker::Stream final : public net::GrpcHandler, private ReplySink {
  public:
@@ -23,7 +19,7 @@ class Picker::Stream final : public net::GrpcHandler, private ReplySink {
       : call_(call), director_(*picker.parts_), protocol_(picker.stream_parts_, director_, *this) {}
 
   void OnMessage(std::string_view message) override { protocol_.OnMessage(message); }
-  void OnEnd() override { protocol_.OnGone(); }
+  void OnEnd() override { protocol_.OnEnd(); }
   void OnClosed() override { protocol_.OnGone(); }
 
  private:
@@ -48,11 +44,11 @@ Picker::Picker(runtime::Loop& loop, PickerOptions options)
       client_(loop, {}),
       reader_({.bytes_max = options_.stream.body_bytes_max}),
       receipts_({.count_max = options_.receipts_max, .bytes_max = options_.receipts_bytes_max}),
+      debug_(loop_, pools_, receipts_, registry_, metrics_),
       stream_parts_{.options = options_.stream, .rng = rng_, .scratch = scratch_},
       health_server_(loop, {}, net::GrpcCall::Accept(health_methods_)),
       metrics_server_(loop, {.error_body = [](const Error& error) { return openai::ErrorBody(error); }},
-                      [this](net::ServerExchange& exchange) { return Handle(exchange); }),
-      tasks_(loop) {}
+                      [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}
 
 Picker::~Picker() = default;
 
@@ -60,26 +56,23 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   std::unique_ptr<Picker> picker(new Picker(loop, std::move(options)));
   Picker& p = *picker;
   p.options_.pool.seed = p.options_.seed;
-  auto pool = gateway::ServingPool::Open(loop, p.client_, p.metrics_, p.options_.pool);
+  auto pool = serving::ServingPool::Open(loop, p.client_, p.metrics_, p.options_.pool);
   if (!pool) return tl::unexpected(pool.error());
-  p.pool_ = std::move(*pool);
-  if (p.pool_->prompt_tokens() != nullptr) {
-    Log(Level::kWarn, "extproc", "exact token ids are configured, and not made by this command: prompts are estimated",
-        {{"pool", p.pool_->name()}});
-  }
+  serving::ServingPool& serving = **pool;
+  if (const Status added = p.pools_.Add(std::move(*pool)); !added) return tl::unexpected(added.error());
   p.parts_.emplace(DirectorParts{.loop = loop,
                                  .clock = p.clock_,
                                  .reader = p.reader_,
-                                 .pool = *p.pool_,
+                                 .pool = serving,
                                  .metrics = p.metrics_,
                                  .receipts = p.receipts_,
                                  .rng = p.rng_,
                                  .note_log = p.note_log_,
                                  .emit_scores = p.options_.emit_scores});
   if (p.options_.tls) {
-    auto context = net::TlsContext::Make(*p.options_.tls);
-    if (!context) return tl::unexpected(context.error());
-    p.tls_.emplace(std::move(*context));
+    auto tls = net::TlsFiles::Open(loop, *p.options_.tls, "extproc");
+    if (!tls) return tl::unexpected(tls.error());
+    p.tls_ = std::move(*tls);
   }
   p.methods_.receive_bytes_max = p.options_.receive_bytes_max;
   p.methods_.send_bytes_max = p.options_.send_bytes_max;
@@ -88,9 +81,20 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   if (p.options_.health_on_main_port) AddHealthService(p.methods_, [] { return true; });
   AddHealthService(p.health_methods_, [&p] { return p.Serving(); });
   net::Http2ServerOptions server{.session = {.streams_max = p.options_.streams_max},
-                                 .tls = p.tls_ ? &*p.tls_ : nullptr};
+                                 .tls = p.tls_ ? &p.tls_->context() : nullptr};
   p.server_.emplace(loop, server, net::GrpcCall::Accept(p.methods_));
   return picker;
+}
+
+Task<> Picker::Handle(net::ServerExchange& exchange) {
+  const net::MessageHead& head = exchange.head();
+  serving::HttpReply reply{.status = 405, .body = openai::DetailBody("Method Not Allowed")};
+  if (head.method == "GET" || head.method == "HEAD") {
+    auto told = debug_.Get(head.path(), head.query());
+    reply = told ? std::move(*told) : serving::HttpReply{.status = 404, .body = openai::DetailBody("Not Found")};
+  }
+  const std::array<net::Header, 1> headers = {net::Header{"content-type", reply.type}};
+  co_await exchange.Respond(reply.status, headers, reply.body);
 }
 
 // The pool has been read when this is called, so health says from the beginning what is true.
@@ -102,29 +106,9 @@ Status Picker::Listen() {
   if (const Status listening = metrics_server_.Listen({options_.host, options_.metrics_port}); !listening) {
     return listening;
   }
-  pool_->Start();
-  if (options_.reload_certificate) tasks_.Spawn(WatchCertificate());
+  pools_.Start();
+  if (options_.reload_certificate) tls_->Watch();
   return {};
-}
-
-// Connections keep the certificate that they began with. Files that do not fit change nothing: a new certificate is
-// there some time before its key.
-Task<> Picker::WatchCertificate() {
-  gateway::WatchedFile certificate(options_.tls->certificate_path, kCertificateBytesMax);
-  gateway::WatchedFile key(options_.tls->key_path, kCertificateBytesMax);
-  for (bool first = true;; first = false) {
-    const auto new_certificate = certificate.Read();
-    const auto new_key = key.Read();
-    const bool changed = (new_certificate && *new_certificate) || (new_key && *new_key);
-    if (changed && !first) {
-      auto context = net::TlsContext::Make(*options_.tls);
-      if (context) *tls_ = std::move(*context);
-      Log(context ? Level::kInfo : Level::kWarn, "extproc",
-          context ? "certificate reloaded" : "changed certificate refused, the former one stays",
-          {{"file", options_.tls->certificate_path}, {"error", context ? std::string() : context.error().message}});
-    }
-    co_await runtime::SleepFor(loop_, kCertificateInterval);
-  }
 }
 
 Task<size_t> Picker::Drain(Duration timeout) {
@@ -132,7 +116,7 @@ Task<size_t> Picker::Drain(Duration timeout) {
   const size_t cut = co_await server_->Drain(timeout);
   co_await health_server_.Drain(Duration::zero());
   co_await metrics_server_.Drain(Duration::zero());
-  pool_->SaveState();
+  for (const auto& pool : pools_.all()) pool->SaveState();
   co_return cut;
 }
 

@@ -18,7 +18,9 @@ Http2Connection::Http2Connection(runtime::Loop& loop, Wire wire, const Http2Serv
       options_(options),
       timer_(loop),
       wake_(loop),
-      session_(std::in_place, options.session, std::move(accept)) {}
+      session_(std::in_place, options.session, std::move(accept)) {
+  session_->OnWork([this] { wake_.Set(); });
+}
 
 void Http2Connection::Drain() {
   if (session_) session_->Drain();

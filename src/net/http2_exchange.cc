@@ -84,7 +84,7 @@ std::unique_ptr<Http2Handler> Http2Front::Accept(Http2Stream& stream) {
 
 Task<> Http2Front::Answer(Http2Front* front, std::shared_ptr<Http2Request> request) {
   {
-    Http2Exchange exchange(front->server_, *front, *request);
+    Http2Exchange exchange(front->server_, front->peer_, *request);
     co_await front->server_.handler_(exchange);
     if (!exchange.finished() && !exchange.client_gone()) {
       if (!exchange.started()) {
@@ -159,7 +159,6 @@ void Http2Exchange::Begin(std::span<const Header> headers, std::optional<uint64_
     all.push_back({"content-length", {digits.data(), end.ptr}});
   }
   request_.stream->Start(status_, all, /*end=*/!body_allowed_);
-  front_.Wake();
 }
 
 void Http2Exchange::Write(std::span<const std::string_view> parts, bool last) {
@@ -178,7 +177,6 @@ void Http2Exchange::Write(std::span<const std::string_view> parts, bool last) {
     stream.Send();
   }
   waiting_ = stream.unsent() > kUnsentMax;
-  front_.Wake();
 }
 
 Task<bool> Http2Exchange::FlushTo(size_t unsent_max) {
@@ -199,7 +197,6 @@ void Http2Exchange::Abort() {
   broken_ = true;
   if (request_.stream == nullptr) return;
   request_.stream->Reset();
-  front_.Wake();
 }
 
 }  // namespace sluice::net

@@ -36,9 +36,6 @@ class Http2Front final : public ServerConnection {
   runtime::Task<> Run(std::string first);
   void Drain() override { connection_.Drain(); }
   void Cut() override { connection_.Cut(); }
-  // An answer has grown.
-  void Wake() { connection_.Wake(); }
-  const Address& peer() const { return peer_; }
 
  private:
   std::unique_ptr<Http2Handler> Accept(Http2Stream& stream);
@@ -53,8 +50,8 @@ class Http2Front final : public ServerConnection {
 
 class Http2Exchange final : public ServerExchange {
  public:
-  Http2Exchange(HttpServer& server, Http2Front& front, Http2Request& request)
-      : ServerExchange(server, request.head, front.peer()), front_(front), request_(request), timer_(server.loop_) {}
+  Http2Exchange(HttpServer& server, const Address& peer, Http2Request& request)
+      : ServerExchange(server, request.head, peer), request_(request), timer_(server.loop_) {}
 
   runtime::Task<Result<std::string>> ReadBody() override;
   runtime::Source& ClientReadable() override { return request_.changed; }
@@ -71,7 +68,6 @@ class Http2Exchange final : public ServerExchange {
   static constexpr size_t kUnsentMax = 64 * 1024;
   void Begin(std::span<const Header> headers, std::optional<uint64_t> content_length) override;
 
-  Http2Front& front_;
   Http2Request& request_;
   runtime::Timer timer_;
 };
