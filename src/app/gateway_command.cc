@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "app/command.h"
+#include "app/tls_flags.h"
 #include "base/text.h"
 #include "gateway/gateway.h"
 #include "observe/log.h"
@@ -32,6 +33,8 @@ struct Flags {
   size_t body_max = size_t{64} << 20;
   int tries = 3;
   uint64_t seed = 0;
+  net::TlsContext::Options tls{.protocols = {"h2", "http/1.1"}};
+  TlsLimits tls_limits;
 };
 
 Result<serving::EndpointName> ParseName(const std::string& text) {
@@ -64,6 +67,23 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
   return out;
 }
 
+// Absent without --tls-cert.
+Result<std::optional<net::TlsContext::Options>> ToTls(const Flags& flags) {
+  net::TlsContext::Options tls = flags.tls;
+  if (tls.certificate_path.empty() != tls.key_path.empty()) {
+    return Fail(Code::kInvalidArgument, "--tls-cert and --tls-key belong together: give both files or none");
+  }
+  if (tls.certificate_path.empty()) {
+    if (!tls.client_ca_path.empty()) {
+      return Fail(Code::kInvalidArgument,
+                  "--tls-client-ca needs --tls-cert and --tls-key: without TLS, clients show no certificate");
+    }
+    return std::optional<net::TlsContext::Options>();
+  }
+  if (const Status set = ApplyTlsLimits(flags.tls_limits, tls); !set) return tl::unexpected(set.error());
+  return std::optional(std::move(tls));
+}
+
 // Files that belong to one pool, named after it when there are several.
 void SetFiles(const Flags& flags, bool only_pool, serving::PoolOptions& pool) {
   const auto named = [&](const std::string& path) { return only_pool ? path : path + "." + pool.name; };
@@ -80,6 +100,9 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   options.drain_timeout = FromSeconds(flags.drain_seconds);
   options.tries_max = flags.tries;
   options.seed = flags.seed;
+  auto tls = ToTls(flags);
+  if (!tls) return tl::unexpected(tls.error());
+  options.tls = std::move(*tls);
   const size_t pools = std::max<size_t>(
       {1, flags.config_files.size(), flags.endpoint_files.size(), flags.pool_names.size(), flags.objects_files.size()});
   const auto fits = [pools](size_t n) { return n == 0 || n == pools; };
@@ -153,7 +176,7 @@ Result<int> Run(const Flags& flags) {
   auto gateway = gateway::Gateway::Open(loop, std::move(*options));
   if (!gateway) return tl::unexpected(gateway.error());
   if (const Status listening = (*gateway)->Listen(); !listening) return tl::unexpected(listening.error());
-  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", "http://" + (*gateway)->address().ToString()}});
+  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", (*gateway)->url()}});
   runtime::TaskScope scope(loop);
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
   observe::SetLogBuffered(true);
@@ -210,6 +233,12 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       ->capture_default_str();
   command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
       ->capture_default_str();
+  command->add_option("--tls-cert", flags.tls.certificate_path,
+                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change");
+  command->add_option("--tls-key", flags.tls.key_path, "file with its key (PEM)");
+  command->add_option("--tls-client-ca", flags.tls.client_ca_path,
+                      "file of authorities (PEM): a client must show a certificate that one of them signed");
+  AddTlsLimits(*command, flags.tls_limits);
   AddLogOptions(*command);
   command->footer(
       "Examples:\n"

@@ -37,7 +37,7 @@ class Http2Connection {
   Wire wire_;
   const Http2ServerOptions& options_;
   runtime::Timer timer_;
-  runtime::Event wake_;  // something is to be sent that no read caused
+  runtime::Event wake_;                  // something is to be sent that no read caused
   std::optional<Http2Session> session_;  // until the end of Run
   std::string out_;                      // what the wire has not taken yet
   size_t out_at_ = 0;

@@ -1,9 +1,9 @@
 // Http2Front and Http2Exchange: HTTP/2 connections of an HttpServer. A front is a connection; each of its streams runs
 // the server's handler in a coroutine of its own, with an Http2Exchange. Internal to net/.
-// Thread rule: the loop's thread. Ownership: a front lives until its last stream's coroutine has ended; a stream's state
-// is shared by the session and that coroutine, whichever ends last.
-// Cost: beside HTTP/1's, one allocation a stream and about 1 us a frame; all streams' answers of one wake-up leave in one
-// send. Limits: those of the server; a client that reads nothing for write_timeout loses the stream.
+// Thread rule: the loop's thread. Ownership: a front lives until its last stream's coroutine has ended; a stream's
+// state is shared by the session and that coroutine, whichever ends last. Cost: beside HTTP/1's, one allocation a
+// stream and about 1 us a frame; all streams' answers of one wake-up leave in one send. Limits: those of the server; a
+// client that reads nothing for write_timeout loses the stream.
 #pragma once
 
 #include <memory>
@@ -44,8 +44,8 @@ class Http2Front final : public ServerConnection {
   HttpServer& server_;
   Address peer_;
   Http2Connection connection_;
-  size_t answering_ = 0;   // coroutines
-  runtime::Event idle_;    // none is left
+  size_t answering_ = 0;  // coroutines
+  runtime::Event idle_;   // none is left
 };
 
 class Http2Exchange final : public ServerExchange {

@@ -78,8 +78,8 @@ class Http2Stream {
 class Http2Session {
  public:
   struct Options {
-    uint32_t streams_max = 1000;           // at once
-    size_t head_bytes_max = 64 * 1024;     // names, values and 32 bytes each, as HTTP counts
+    uint32_t streams_max = 1000;        // at once
+    size_t head_bytes_max = 64 * 1024;  // names, values and 32 bytes each, as HTTP counts
     size_t headers_max = 1000;
     uint32_t stream_window = 1024 * 1024;  // bytes a peer may send of one stream before it hears back
     uint32_t connection_window = 16 * 1024 * 1024;

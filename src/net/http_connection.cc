@@ -64,9 +64,7 @@ Status HttpConnection::FeedInbox(std::string* body, size_t body_max) {
   return {};
 }
 
-bool HttpConnection::BeginsHttp2() const {
-  return kHttp2Preface.starts_with(Inbox().substr(0, kHttp2Preface.size()));
-}
+bool HttpConnection::BeginsHttp2() const { return kHttp2Preface.starts_with(Inbox().substr(0, kHttp2Preface.size())); }
 
 Task<HttpConnection::Next> HttpConnection::ReadHead() {
   parser_.Reset();

@@ -69,7 +69,8 @@ void HttpServer::StartConnection(int fd) {
   if (gate_.inside() >= options_.connections_max || !gate_.Enter()) {
     static constexpr std::string_view kBusy =
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-    if (options_.tls == nullptr) [[maybe_unused]] const ssize_t n = send(fd, kBusy.data(), kBusy.size(), MSG_NOSIGNAL);
+    if (options_.tls == nullptr) [[maybe_unused]]
+      const ssize_t n = send(fd, kBusy.data(), kBusy.size(), MSG_NOSIGNAL);
     close(fd);
     return;
   }

@@ -5,8 +5,8 @@
 // Thread rule: the loop's thread. Ownership: an exchange belongs to its connection's or stream's coroutine; references
 // to it end with the handler. A TLS context is borrowed and may be replaced while connections run.
 // Cost: one coroutine frame a connection, one a request; one recv and one send a request; no buffer while idle.
-// Limits (Options): connections, requests at once, head bytes, headers, body bytes, time to send a head, idle time, time
-// a client may take to read. Each has its own answer: 431, 413, 408, 503, or the connection is closed.
+// Limits (Options): connections, requests at once, head bytes, headers, body bytes, time to send a head, idle time,
+// time a client may take to read. Each has its own answer: 431, 413, 408, 503, or the connection is closed.
 #pragma once
 
 #include <functional>
@@ -32,7 +32,7 @@ struct HttpServerOptions {
   size_t body_bytes_max = 64 * 1024 * 1024;
   size_t pipelined_bytes_max = 64 * 1024;  // read ahead while a response is under way
   size_t connections_max = 20'000;
-  size_t requests_max = 20'000;  // at once, where connections hold several
+  size_t requests_max = 20'000;                       // at once, where connections hold several
   Duration head_timeout = std::chrono::seconds(15);   // from the first byte of a request to the end of its head
   Duration body_timeout = std::chrono::seconds(60);   // between two pieces of a body
   Duration idle_timeout = std::chrono::seconds(120);  // between requests

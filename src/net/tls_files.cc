@@ -15,8 +15,7 @@ constexpr Duration kInterval = std::chrono::milliseconds(500);
 Result<std::unique_ptr<TlsFiles>> TlsFiles::Open(runtime::Loop& loop, TlsContext::Options options, std::string module) {
   auto context = TlsContext::Make(options);
   if (!context) return tl::unexpected(context.error());
-  return std::unique_ptr<TlsFiles>(
-      new TlsFiles(loop, std::move(options), std::move(module), std::move(*context)));
+  return std::unique_ptr<TlsFiles>(new TlsFiles(loop, std::move(options), std::move(module), std::move(*context)));
 }
 
 TlsFiles::TlsFiles(runtime::Loop& loop, TlsContext::Options options, std::string module, TlsContext context)

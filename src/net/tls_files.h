@@ -1,7 +1,7 @@
 // TlsFiles: a server's TLS context that follows its files: when a certificate is renewed, connections that begin from
-// then on get it, those that run keep theirs, and none is dropped. Files that do not fit each other change nothing, which
-// is logged: a new certificate is there some time before its key. Thread rule: the loop's thread. Ownership: owns the
-// context and the task that watches. Cost: a read of each file twice a second.
+// then on get it, those that run keep theirs, and none is dropped. Files that do not fit each other change nothing,
+// which is logged: a new certificate is there some time before its key. Thread rule: the loop's thread. Ownership: owns
+// the context and the task that watches. Cost: a read of each file twice a second.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,8 @@
 // TLS without sockets: TlsContext is one side's settings (a server's certificate; what a client trusts), TlsStream one
-// connection's encryption, bytes in and bytes out. On OpenSSL, with a BIO of our own, so that bytes are copied by OpenSSL
-// only. Thread rule: a context is immutable and any thread's; a stream has one owner. Ownership: a stream keeps what it
-// needs of its context alive, so a context may be replaced under running connections.
-// Cost: OpenSSL's: a handshake about 1 ms (RSA) or 0.2 ms (ECDSA), then about 1 us a KiB.
+// connection's encryption, bytes in and bytes out. On OpenSSL, with a BIO of our own, so that bytes are copied by
+// OpenSSL only. Thread rule: a context is immutable and any thread's; a stream has one owner. Ownership: a stream keeps
+// what it needs of its context alive, so a context may be replaced under running connections. Cost: OpenSSL's: a
+// handshake about 1 ms (RSA) or 0.2 ms (ECDSA), then about 1 us a KiB.
 #pragma once
 
 #include <memory>
@@ -52,7 +52,8 @@ class TlsStream {
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;
 
-  // A record that was begun by one Receive and is ended by the next brings so many bytes more than the latter was given.
+  // A record that was begun by one Receive and is ended by the next brings so many bytes more than the latter was
+  // given.
   static constexpr size_t kRecordBytesMax = 17 * 1024;
 
   // Takes what came from the peer, writes what it decrypts to `plain` and counts it. `plain` has to be kRecordBytesMax
@@ -63,8 +64,8 @@ class TlsStream {
   bool ready() const;
   // What ALPN settled on; empty when the peer asked for nothing.
   std::string_view protocol() const;
-  // Appends what is to be sent: `parts` encrypted, in as few records as can be, and what the protocol itself has to say.
-  // A client's handshake begins with an empty Send. False: broken.
+  // Appends what is to be sent: `parts` encrypted, in as few records as can be, and what the protocol itself has to
+  // say. A client's handshake begins with an empty Send. False: broken.
   bool Send(std::span<const std::string_view> parts, std::string& encrypted);
   bool Send(std::string_view plain, std::string& encrypted) { return Send(std::span(&plain, 1), encrypted); }
   // Appends the notice that nothing more will be sent.

@@ -1,7 +1,7 @@
-// Wire: one TCP connection, in clear text or encrypted, one recv or send at a time. Whoever speaks a protocol on it does
-// not see which. Thread rule: the loop's thread. Ownership: owns the descriptor and its encryption.
-// Cost: in clear text a branch more than the system call. Encrypted bytes that the socket refuses are kept here
-// (unsent()), so Send() takes everything; who sends bounds what is sent before SendRest() says that it is gone.
+// Wire: one TCP connection, in clear text or encrypted, one recv or send at a time. Whoever speaks a protocol on it
+// does not see which. Thread rule: the loop's thread. Ownership: owns the descriptor and its encryption. Cost: in clear
+// text a branch more than the system call. Encrypted bytes that the socket refuses are kept here (unsent()), so Send()
+// takes everything; who sends bounds what is sent before SendRest() says that it is gone.
 #pragma once
 
 #include <memory>
