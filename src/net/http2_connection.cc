@@ -11,14 +11,9 @@ namespace {
 constexpr size_t kPullMax = 256 * 1024;  // bytes that wait for the socket
 }  // namespace
 
-Http2Connection::Http2Connection(runtime::Loop& loop, Wire wire, const Http2ServerOptions& options,
-                                 Http2Session::Accept accept)
-    : loop_(loop),
-      wire_(std::move(wire)),
-      options_(options),
-      timer_(loop),
-      wake_(loop),
-      session_(std::in_place, options.session, std::move(accept)) {
+Http2Connection::Http2Connection(runtime::Loop& loop, Wire wire, const Http2Times& times,
+                                 std::unique_ptr<Http2Core> session)
+    : loop_(loop), wire_(std::move(wire)), times_(times), timer_(loop), wake_(loop), session_(std::move(session)) {
   session_->OnWork([this] { wake_.Set(); });
 }
 
@@ -76,12 +71,12 @@ bool Http2Connection::SendSome() {
 
 void Http2Connection::SetTimer() {
   if (waiting()) {
-    if (!write_timed_) timer_.SetAfter(options_.write_timeout);  // from the last byte that the peer took
+    if (!write_timed_) timer_.SetAfter(times_.write_timeout);  // from the last byte that the peer took
     write_timed_ = true;
   } else if (!received_) {
-    timer_.SetAfter(options_.preface_timeout);
+    timer_.SetAfter(times_.preface_timeout);
   } else if (session_->streams() == 0) {
-    timer_.SetAfter(options_.idle_timeout);
+    timer_.SetAfter(times_.idle_timeout);
   } else {
     timer_.Clear();
   }
@@ -95,7 +90,7 @@ Task<> Http2Connection::Run(std::string_view first) {
 
 Task<> Http2Connection::Talk() {
   if (wire_.encrypted() && !received_) {
-    const Status agreed = co_await wire_.Handshake(options_.preface_timeout);
+    const Status agreed = co_await wire_.Handshake(times_.preface_timeout);
     if (!agreed || wire_.protocol() != "h2") co_return;  // a client that named no protocol at all is let through by TLS
     if (const std::string early = wire_.TakeEarly(); !early.empty()) Feed(early);
   }

@@ -1,8 +1,8 @@
-// Http2Connection: one HTTP/2 connection of a server: a wire and a session, and the coroutine that moves bytes between
-// them. Internal to net/. Thread rule: the loop's thread. Ownership: owns both; the options are borrowed.
+// Http2Connection: one HTTP/2 connection, of a server or a client: a wire and a session, and the coroutine that moves
+// bytes between them. Internal to net/. Thread rule: the loop's thread. Ownership: owns both; the times are borrowed.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -13,7 +13,7 @@ namespace sluice::net {
 
 class Http2Connection {
  public:
-  Http2Connection(runtime::Loop& loop, Wire wire, const Http2ServerOptions& options, Http2Session::Accept accept);
+  Http2Connection(runtime::Loop& loop, Wire wire, const Http2Times& times, std::unique_ptr<Http2Core> session);
 
   // Until the connection is over; then every stream has been closed. `first`: what was received before.
   runtime::Task<> Run(std::string_view first = {});
@@ -21,6 +21,8 @@ class Http2Connection {
   void Drain();
   // Ends it now.
   void Cut();
+  // It has ended, or is about to: no new stream will be served.
+  bool ending() const { return session_ == nullptr || broken_ || cut_; }
 
  private:
   runtime::Task<> Talk();
@@ -35,11 +37,11 @@ class Http2Connection {
 
   runtime::Loop& loop_;
   Wire wire_;
-  const Http2ServerOptions& options_;
+  const Http2Times& times_;
   runtime::Timer timer_;
-  runtime::Event wake_;                  // something is to be sent that no read caused
-  std::optional<Http2Session> session_;  // until the end of Run
-  std::string out_;                      // what the wire has not taken yet
+  runtime::Event wake_;                 // something is to be sent that no read caused
+  std::unique_ptr<Http2Core> session_;  // until the end of Run
+  std::string out_;                     // what the wire has not taken yet
   size_t out_at_ = 0;
   bool received_ = false;
   bool broken_ = false;

@@ -51,8 +51,9 @@ Http2Front::Http2Front(HttpServer& server, Wire wire)
     : ServerConnection(server.connections_),
       server_(server),
       peer_(PeerAddress(wire.fd())),
-      connection_(server.loop_, std::move(wire), server.http2_options_,
-                  [this](Http2Stream& stream) { return Accept(stream); }),
+      connection_(server.loop_, std::move(wire), server.http2_times_,
+                  std::make_unique<Http2Session>(server.options_.http2,
+                                                 [this](Http2Stream& stream) { return Accept(stream); })),
       idle_(server.loop_) {}
 
 Task<> Http2Front::Run(std::string first) {

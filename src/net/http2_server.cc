@@ -61,7 +61,8 @@ Task<> Http2Server::RunConnection(Http2Server* server, int fd) {
   const GateSlot slot{server->gate_};
   Wire wire(server->loop_, runtime::DescriptorPtr(server->loop_, fd));
   if (server->options_.tls != nullptr) wire.Encrypt(*server->options_.tls);
-  Http2Connection connection(server->loop_, std::move(wire), server->options_, server->accept_);
+  Http2Connection connection(server->loop_, std::move(wire), server->options_.times,
+                             std::make_unique<Http2Session>(server->options_.session, server->accept_));
   const Listed listed(server->connections_, &connection);
   if (server->gate_.closed()) connection.Drain();
   co_await connection.Run();

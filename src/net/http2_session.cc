@@ -129,10 +129,9 @@ struct Http2Callbacks {
   static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* frame_head, size_t size,
                       nghttp2_data_source* source, void* user) {
     Http2Session& self = SessionOf(user);
-    if (self.pulled_->size() >= self.pull_max_) return NGHTTP2_ERR_WOULDBLOCK;
     auto& stream = *static_cast<Http2Stream*>(source->ptr);
-    self.pulled_->append(View(frame_head, 9));
-    self.pulled_->append(stream.out_, stream.out_at_, size);
+    const std::string_view body = std::string_view(stream.out_).substr(stream.out_at_, size);
+    if (!self.AppendFrame(View(frame_head, 9), body)) return NGHTTP2_ERR_WOULDBLOCK;
     stream.out_at_ += size;
     if (stream.out_at_ == stream.out_.size()) {
       stream.out_at_ = 0;
@@ -224,32 +223,6 @@ Http2Session::Http2Session(const Options& options, Accept accept) : options_(opt
 // nghttp2 does not call back for streams that are open when a session is deleted.
 Http2Session::~Http2Session() {
   while (!streams_.empty()) Close(streams_.back());
-  nghttp2_session_del(session_);
-}
-
-Status Http2Session::Receive(std::string_view bytes) {
-  receiving_ = true;
-  const ssize_t read = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-  receiving_ = false;
-  if (read >= 0) return {};
-  return Fail(Code::kInvalidArgument,
-              std::string("not HTTP/2, or too much of it: ") + nghttp2_strerror(static_cast<int>(read)));
-}
-
-void Http2Session::Worked() {
-  if (!receiving_ && on_work_) on_work_();
-}
-
-void Http2Session::Pull(std::string& out, size_t bytes_max) {
-  pulled_ = &out;
-  pull_max_ = bytes_max;
-  while (out.size() < bytes_max) {
-    const uint8_t* bytes = nullptr;
-    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
-    if (size <= 0) break;
-    out.append(View(bytes, static_cast<size_t>(size)));
-  }
-  pulled_ = nullptr;
 }
 
 // In two steps, or streams that are on their way would be lost: first the peer hears that it should open no more, and
@@ -270,7 +243,7 @@ void Http2Session::PingAnswered() {
 
 bool Http2Session::over() const {
   if (refusing_ && streams_.empty() && nghttp2_session_want_write(session_) == 0) return true;
-  return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
+  return Http2Core::over();
 }
 
 void Http2Session::Head(Http2Stream& stream) {

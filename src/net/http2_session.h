@@ -17,9 +17,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/http2_core.h"
 #include "net/http_message.h"
-
-struct nghttp2_session;
 
 namespace sluice::net {
 
@@ -75,7 +74,7 @@ class Http2Stream {
   size_t index_ = 0;       // in the session's list
 };
 
-class Http2Session {
+class Http2Session final : public Http2Core {
  public:
   struct Options {
     uint32_t streams_max = 1000;        // at once
@@ -92,21 +91,12 @@ class Http2Session {
   using Accept = std::function<std::unique_ptr<Http2Handler>(Http2Stream&)>;
 
   Http2Session(const Options& options, Accept accept);
-  ~Http2Session();  // streams that are still open are closed
-  Http2Session(const Http2Session&) = delete;
-
-  // kInvalidArgument: this is no HTTP/2, or a flood; the connection is to be closed after what Pull still gives.
-  Status Receive(std::string_view bytes);
-  // Appends what is to be sent, until `out` has about `bytes_max`.
-  void Pull(std::string& out, size_t bytes_max);
-  // Called when there is something to pull that no Receive caused; it may be called often, and does not call back.
-  void OnWork(std::function<void()> on_work) { on_work_ = std::move(on_work); }
+  ~Http2Session() override;  // streams that are still open are closed
 
   // Tells the peer not to open streams any more (GOAWAY); those that are open go on.
-  void Drain();
-  size_t streams() const { return streams_.size(); }
-  // Nothing will be received or sent any more.
-  bool over() const;
+  void Drain() override;
+  size_t streams() const override { return streams_.size(); }
+  bool over() const override;
 
  private:
   friend class Http2Stream;
@@ -116,15 +106,9 @@ class Http2Session {
   void GiveWindow(Http2Stream& stream);
   void Close(Http2Stream* stream);
   void PingAnswered();
-  void Worked();
 
   Options options_;
   Accept accept_;
-  std::function<void()> on_work_;
-  bool receiving_ = false;
-  nghttp2_session* session_ = nullptr;
-  std::string* pulled_ = nullptr;  // during Pull
-  size_t pull_max_ = 0;
   std::vector<Http2Stream*> streams_;
   bool draining_ = false;
   bool refusing_ = false;  // the peer knows that it may open no streams

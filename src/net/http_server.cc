@@ -48,10 +48,9 @@ HttpServer::HttpServer(runtime::Loop& loop, HttpServerOptions options, Handler h
   if (!options_.error_body) options_.error_body = DefaultErrorBody;
   options_.http2.head_bytes_max = options_.head.head_bytes_max;
   options_.http2.headers_max = options_.head.headers_max;
-  http2_options_ = {.session = options_.http2,
-                    .preface_timeout = options_.head_timeout,
-                    .write_timeout = options_.write_timeout,
-                    .idle_timeout = options_.idle_timeout};
+  http2_times_ = {.preface_timeout = options_.head_timeout,
+                  .write_timeout = options_.write_timeout,
+                  .idle_timeout = options_.idle_timeout};
 }
 
 HttpServer::~HttpServer() = default;

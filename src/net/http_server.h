@@ -163,7 +163,7 @@ class HttpServer {
 
   runtime::Loop& loop_;
   HttpServerOptions options_;
-  Http2ServerOptions http2_options_;
+  Http2Times http2_times_;
   Handler handler_;
   Address address_;
   runtime::DescriptorPtr listener_;
