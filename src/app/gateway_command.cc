@@ -35,6 +35,10 @@ struct Flags {
   uint64_t seed = 0;
   net::TlsContext::Options tls{.protocols = {"h2", "http/1.1"}};
   TlsLimits tls_limits;
+  std::string endpoint_scheme = "http";
+  net::TlsContext::ClientOptions endpoint_tls;
+  bool endpoint_skip_verify = false;
+  std::string endpoint_tls_name;
 };
 
 Result<serving::EndpointName> ParseName(const std::string& text) {
@@ -65,6 +69,27 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
     out.emplace_back(name, text.substr(equals + 1));
   }
   return out;
+}
+
+// How the pools' endpoints are spoken to.
+Status SetScheme(const Flags& flags, serving::PoolOptions& pool) {
+  using Scheme = serving::PoolOptions::Scheme;
+  const net::TlsContext::ClientOptions& tls = flags.endpoint_tls;
+  pool.scheme = flags.endpoint_scheme == "https" ? Scheme::kHttps
+                : flags.endpoint_scheme == "h2c" ? Scheme::kH2c
+                                                 : Scheme::kHttp;
+  const bool tls_given = !tls.ca_path.empty() || !tls.certificate_path.empty() || flags.endpoint_skip_verify ||
+                         !flags.endpoint_tls_name.empty();
+  if (tls_given && pool.scheme != Scheme::kHttps) {
+    return Fail(Code::kInvalidArgument, "the --endpoint-… flags about certificates need --endpoint-scheme https");
+  }
+  if (tls.certificate_path.empty() != tls.key_path.empty()) {
+    return Fail(Code::kInvalidArgument, "--endpoint-client-cert and --endpoint-client-key belong together");
+  }
+  pool.tls = tls;
+  pool.tls.verify = !flags.endpoint_skip_verify;
+  pool.tls_name = flags.endpoint_tls_name;
+  return {};
 }
 
 // Absent without --tls-cert.
@@ -143,6 +168,7 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
     }
     if (!flags.objects_files.empty()) pool.objects_path = flags.objects_files[i];
     SetFiles(flags, pools == 1, pool);
+    if (const Status set = SetScheme(flags, pool); !set) return tl::unexpected(set.error());
     pool.scrape_interval = FromSeconds(flags.refresh_ms / 1e3);
     pool.allow_experimental_plugins = flags.experimental;
     options.pools.push_back(std::move(pool));
@@ -239,6 +265,21 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--tls-client-ca", flags.tls.client_ca_path,
                       "file of authorities (PEM): a client must show a certificate that one of them signed");
   AddTlsLimits(*command, flags.tls_limits);
+  command
+      ->add_option("--endpoint-scheme", flags.endpoint_scheme,
+                   "how endpoints are spoken to: http (1.1), h2c (HTTP/2 in clear text), or https, where they choose "
+                   "HTTP/2 or 1.1")
+      ->check(CLI::IsMember({"http", "h2c", "https"}))
+      ->capture_default_str();
+  command->add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
+                      "file of authorities (PEM) for endpoints' certificates (default: the system's)");
+  command->add_option("--endpoint-tls-name", flags.endpoint_tls_name,
+                      "name that endpoints' certificates must have (default: the endpoint's address)");
+  command->add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
+                    "believe endpoints whatever certificate they show");
+  command->add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
+                      "file with a certificate to show to endpoints that ask for one (PEM)");
+  command->add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
   AddLogOptions(*command);
   command->footer(
       "Examples:\n"

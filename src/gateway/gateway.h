@@ -36,7 +36,7 @@ struct GatewayOptions {
   int tries_max = 3;  // endpoints asked for one request
   size_t receipts_max = 10'000;
   size_t receipts_bytes_max = 64 * 1024 * 1024;
-  uint64_t seed = 0;  // of the pickers' random numbers
+  uint64_t seed = 0;                            // of the pickers' random numbers
   std::optional<net::TlsContext::Options> tls;  // absent: clear text
 };
 

@@ -242,6 +242,10 @@ Result<TlsContext> TlsContext::MakeClient(const ClientOptions& options) {
   state->context = NewContext(TLS_client_method(), Version::k12);
   SSL_CTX* context = state->context.get();
   SSL_CTX_set_alpn_protos(context, Bytes(state->protocols), static_cast<unsigned>(state->protocols.size()));
+  if (!options.certificate_path.empty()) {
+    const Status used = UseCertificate(context, options.certificate_path, options.key_path);
+    if (!used) return tl::unexpected(used.error());
+  }
   if (!options.verify) return TlsContext(std::move(state));
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   if (options.ca_path.empty()) {

@@ -27,8 +27,10 @@ class TlsContext {
     std::vector<std::string> protocols = {"h2"};  // ALPN, most wanted first; who offers others only is refused
   };
   struct ClientOptions {
-    std::string ca_path;  // PEM; empty: the system's
-    bool verify = true;   // false: whoever answers is believed
+    std::string ca_path;           // PEM; empty: the system's
+    bool verify = true;            // false: whoever answers is believed
+    std::string certificate_path;  // PEM, shown to servers that ask for one; both empty: none is
+    std::string key_path;
     std::vector<std::string> protocols = {"h2", "http/1.1"};
   };
   // kInvalidArgument: a file that cannot be read or does not fit, or an unknown cipher suite.
