@@ -28,6 +28,7 @@ struct Flags {
   std::string state_dir;
   double refresh_ms = 50;
   bool experimental = false;
+  bool reuse_port = false;
   double drain_seconds = 30;
   double silence_seconds = 300;
   size_t body_max = size_t{64} << 20;
@@ -120,6 +121,7 @@ void SetFiles(const Flags& flags, bool only_pool, serving::PoolOptions& pool) {
 Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   gateway::GatewayOptions options;
   options.listen = {flags.host, flags.port};
+  options.reuse_port = flags.reuse_port;
   options.body_bytes_max = flags.body_max;
   options.silence_max = FromSeconds(flags.silence_seconds);
   options.drain_timeout = FromSeconds(flags.drain_seconds);
@@ -192,6 +194,20 @@ runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, gat
   loop->Stop();
 }
 
+void LogListening(const gateway::Gateway& gateway) {
+  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", gateway.url()}});
+}
+
+// Beside a gateway that runs: on the port only when requests can be served.
+runtime::Task<> TakeOver(runtime::Loop* loop, gateway::Gateway* gateway, Status* listening) {
+  *listening = co_await gateway->ListenWhenReady(std::chrono::seconds(10));
+  if (*listening) {
+    LogListening(*gateway);
+  } else {
+    loop->Stop();
+  }
+}
+
 Result<int> Run(const Flags& flags) {
   if (const Status log = ApplyLogOptions(); !log) return tl::unexpected(log.error());
   auto options = ToOptions(flags);
@@ -201,14 +217,21 @@ Result<int> Run(const Flags& flags) {
   runtime::Signals signals(loop, {SIGTERM, SIGINT});
   auto gateway = gateway::Gateway::Open(loop, std::move(*options));
   if (!gateway) return tl::unexpected(gateway.error());
-  if (const Status listening = (*gateway)->Listen(); !listening) return tl::unexpected(listening.error());
-  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", (*gateway)->url()}});
+  Status listening;
   runtime::TaskScope scope(loop);
+  if (flags.reuse_port) {
+    scope.Spawn(TakeOver(&loop, gateway->get(), &listening));
+  } else {
+    listening = (*gateway)->Listen();
+    if (listening) LogListening(**gateway);
+  }
+  if (!listening) return tl::unexpected(listening.error());
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
   observe::SetLogBuffered(true);
   scope.Spawn(FlushLogOften(&loop));
   loop.Run();
   observe::SetLogBuffered(false);
+  if (!listening) return tl::unexpected(listening.error());
   return 0;
 }
 
@@ -220,6 +243,10 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       root.add_subcommand("gateway", "the HTTP front door: chooses an endpoint for each request and relays it");
   command->add_option("--host", flags.host, "address to listen on")->capture_default_str();
   command->add_option("--port", flags.port, "port to listen on; 0 takes a free one")->capture_default_str();
+  command->add_flag(
+      "--reuse-port", flags.reuse_port,
+      "share the port with another gateway that has this flag too, which hands over on SIGTERM: a restart "
+      "without a failed request");
   command->add_option("--config-file", flags.config_files,
                       "EndpointPickerConfig, reloaded on change; once per pool (default: upstream's default)");
   command->add_option("--endpoints-file", flags.endpoint_files,

@@ -76,11 +76,20 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptio
 }
 
 Status Gateway::Listen() {
-  const Status listening = server_.Listen(options_.listen);
+  const Status listening = server_.Listen(options_.listen, options_.reuse_port);
   if (!listening) return listening;
   if (tls_ != nullptr) tls_->Watch();
   pools_.Start();
   return {};
+}
+
+Task<Status> Gateway::ListenWhenReady(Duration patience) {
+  pools_.Start();
+  const TimePoint until = loop_.Now() + patience;
+  while (!Ready(false) && loop_.Now() < until) co_await runtime::SleepFor(loop_, std::chrono::milliseconds(10));
+  if (!Ready(false)) Log(Level::kWarn, kModule, "no endpoint answers yet, taking the port all the same");
+  if (tls_ != nullptr) tls_->Watch();
+  co_return server_.Listen(options_.listen, options_.reuse_port);
 }
 
 Task<size_t> Gateway::Drain() {

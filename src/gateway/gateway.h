@@ -29,6 +29,7 @@ namespace sluice::gateway {
 
 struct GatewayOptions {
   net::Address listen{"127.0.0.1", 8080};
+  bool reuse_port = false;  // beside another gateway, which hands over when it drains
   std::vector<serving::PoolOptions> pools;
   size_t body_bytes_max = 64 * 1024 * 1024;
   Duration silence_max = std::chrono::seconds(300);  // an endpoint that sends nothing for so long is given up
@@ -47,6 +48,8 @@ class Gateway {
   Gateway(const Gateway&) = delete;
 
   Status Listen();
+  // Listens once it can serve: some endpoint is known to answer, or `patience` is over.
+  runtime::Task<Status> ListenWhenReady(Duration patience);
   const net::Address& address() const { return server_.address(); }
   std::string url() const { return (tls_ != nullptr ? "https://" : "http://") + address().ToString(); }
   // Readiness goes first, then running requests finish. Returns how many connections had to be cut.

@@ -35,6 +35,7 @@ struct Http2Call {
   bool ended = false;  // the answer is whole
   bool received_nothing = true;
   bool reused = false;     // its connection had served before
+  std::string peer;        // for errors
   std::string problem;     // why it will never be whole
   runtime::Event changed;  // something came, or some of the request has left
 };

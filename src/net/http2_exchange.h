@@ -36,6 +36,7 @@ class Http2Front final : public ServerConnection {
   runtime::Task<> Run(std::string first);
   void Drain() override { connection_.Drain(); }
   void Cut() override { connection_.Cut(); }
+  bool busy() const override { return answering_ > 0; }
 
  private:
   std::unique_ptr<Http2Handler> Accept(Http2Stream& stream);

@@ -45,8 +45,14 @@ Status Http2Server::Listen(const Address& address) {
   if (!listener) return tl::unexpected(listener.error());
   listener_ = std::move(*listener);
   address_ = LocalAddress(listener_->fd());
-  tasks_.Spawn(AcceptConnections(loop_, listener_, stop_accepting_, [this](int fd) { StartConnection(fd); }));
+  tasks_.Spawn(Accept(this));
   return {};
+}
+
+Task<> Http2Server::Accept(Http2Server* server) {
+  co_await AcceptConnections(server->loop_, *server->listener_, server->stop_accepting_,
+                             [server](int fd) { server->StartConnection(fd); });
+  server->listener_.Reset();
 }
 
 void Http2Server::StartConnection(int fd) {

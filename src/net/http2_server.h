@@ -56,6 +56,7 @@ class Http2Server {
  private:
   friend class Http2Connection;
   void StartConnection(int fd);
+  static runtime::Task<> Accept(Http2Server* server);
   static runtime::Task<> RunConnection(Http2Server* server, int fd);
 
   runtime::Loop& loop_;

@@ -66,15 +66,13 @@ ClientTransport::ClientTransport(std::unique_ptr<TlsContext> tls, std::string pe
 }
 
 ClientCall::ClientCall(std::unique_ptr<ClientConnection> connection) : connection_(std::move(connection)) {}
-ClientCall::ClientCall(std::shared_ptr<Http2Call> call, std::string peer)
-    : http2_(std::move(call)), peer_(std::move(peer)) {}
+ClientCall::ClientCall(std::shared_ptr<Http2Call> call) : http2_(std::move(call)) {}
 ClientCall::ClientCall(ClientCall&&) noexcept = default;
 ClientCall& ClientCall::operator=(ClientCall&& other) noexcept {
   if (this != &other) {
     const ClientCall discard(std::move(*this));
     connection_ = std::move(other.connection_);
     http2_ = std::move(other.http2_);
-    peer_ = std::move(other.peer_);
   }
   return *this;
 }
@@ -103,7 +101,7 @@ ClientCall::Step ClientCall::ReceiveHttp2() {
   c.taken.swap(c.body);
   if (c.problem.empty()) c.changed.Clear();
   if (!c.taken.empty() && c.session != nullptr) c.session->Taken(c, c.taken.size());
-  if (!c.problem.empty() && c.taken.empty()) return {{}, Error{Code::kBadGateway, peer_ + " " + c.problem, ""}};
+  if (!c.problem.empty() && c.taken.empty()) return {{}, Error{Code::kBadGateway, c.peer + " " + c.problem, ""}};
   return {c.taken, std::nullopt};
 }
 
@@ -398,6 +396,7 @@ Task<Result<HttpClient::Opened>> HttpClient::StartHttp2(ClientRequest request, s
   const std::string name = request.address.ToString();
   auto call = std::make_shared<Http2Call>(loop_);
   call->reused = reused;
+  call->peer = name;
   link->session->Submit({.method = request.method,
                          .scheme = request.transport->scheme(),
                          .authority = request.host.empty() ? std::string_view(name) : request.host,
@@ -405,7 +404,7 @@ Task<Result<HttpClient::Opened>> HttpClient::StartHttp2(ClientRequest request, s
                          .headers = request.headers,
                          .body = request.body},
                         call);
-  ClientCall out(call, name);
+  ClientCall out(call);
   // The body is the caller's only until this returns. An answer may come before it has left; then it never does.
   runtime::Timer timer(loop_);
   while (!call->unsent.empty() && !call->head_done && call->problem.empty()) {

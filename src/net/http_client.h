@@ -90,11 +90,10 @@ class ClientCall {
  private:
   friend class HttpClient;
   explicit ClientCall(std::unique_ptr<ClientConnection> connection);
-  ClientCall(std::shared_ptr<Http2Call> call, std::string peer);
+  explicit ClientCall(std::shared_ptr<Http2Call> call);
   Step ReceiveHttp2();
   std::unique_ptr<ClientConnection> connection_;  // HTTP/1: the call's own
   std::shared_ptr<Http2Call> http2_;              // HTTP/2: a stream of a connection that others use too
-  std::string peer_;                              // of http2_, for errors
 };
 
 struct FetchResponse {

@@ -10,6 +10,8 @@ using runtime::AnyOf;
 using runtime::Task;
 
 namespace {
+// At a drain, a connection that was accepted and has not said anything may have a request on its way.
+constexpr Duration kFirstRequestAwaited = std::chrono::seconds(1);
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 }  // namespace
 
@@ -23,7 +25,12 @@ HttpConnection::HttpConnection(HttpServer& server, Wire wire, std::string first)
       inbox_(std::move(first)) {}
 
 void HttpConnection::Drain() {
-  if (!busy_) Cut();
+  if (busy_ || !server_.closing_idle()) return;
+  if (first_) {
+    timer_.SetAfter(kFirstRequestAwaited);
+  } else {
+    Cut();
+  }
 }
 
 void HttpConnection::Cut() {
@@ -69,7 +76,7 @@ bool HttpConnection::BeginsHttp2() const { return kHttp2Preface.starts_with(Inbo
 Task<HttpConnection::Next> HttpConnection::ReadHead() {
   parser_.Reset();
   busy_ = false;
-  timer_.SetAfter(server_.options_.idle_timeout);
+  timer_.SetAfter(first_ && server_.closing_idle() ? kFirstRequestAwaited : server_.options_.idle_timeout);
   for (;;) {
     const bool undecided = first_ && !Inbox().empty() && BeginsHttp2();
     if (undecided && Inbox().size() >= kHttp2Preface.size()) co_return Next::kHttp2;
@@ -89,7 +96,7 @@ Task<HttpConnection::Next> HttpConnection::ReadHead() {
       }
       first_ = false;
     }
-    if (cut_ || (server_.draining() && !parser_.started())) co_return Next::kClosed;
+    if (cut_ || (server_.closing_idle() && !first_ && !parser_.started())) co_return Next::kClosed;
     const uint32_t ready = co_await AnyOf(wire_.readable(), timer_);
     if ((ready & 1u) == 0) {
       if (parser_.started()) {
@@ -164,7 +171,7 @@ Task<HttpConnection::End> HttpConnection::Run() {
       const bool skipped = co_await SkipBody();
       if (!skipped) break;
     }
-    if (!parser_.keep_alive() || server_.draining()) break;
+    if (!parser_.keep_alive() || server_.closing_idle()) break;
   }
   wire_.SayEnd();
   co_return End::kClosed;

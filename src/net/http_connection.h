@@ -24,9 +24,9 @@ class HttpConnection final : public ServerConnection {
   Wire TakeWire() { return std::move(wire_); }
   std::string TakeInbox() { return std::move(inbox_); }
 
-  // Ends an idle connection, or lets the running request finish and then ends it.
   void Drain() override;
   void Cut() override;
+  bool busy() const override { return busy_; }
 
  private:
   friend class Http1Exchange;

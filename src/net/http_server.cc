@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "net/http2_exchange.h"
 #include "net/http_connection.h"
+#include "net/port_handover.h"
 #include "net/wire.h"
 
 namespace sluice::net {
@@ -30,10 +31,14 @@ class Handshaking final : public ServerConnection {
   Handshaking(std::vector<ServerConnection*>& list, Wire& wire) : ServerConnection(list), wire_(wire) {}
   void Drain() override {}
   void Cut() override { shutdown(wire_.fd(), SHUT_RDWR); }
+  bool busy() const override { return false; }
 
  private:
   Wire& wire_;
 };
+
+// A handshake whose last packet is lost is repeated after a second.
+constexpr Duration kHandshakesEnd = std::chrono::milliseconds(1500);
 
 std::string DefaultErrorBody(const Error& error) { return error.message + "\n"; }
 }  // namespace
@@ -43,6 +48,7 @@ HttpServer::HttpServer(runtime::Loop& loop, HttpServerOptions options, Handler h
       options_(std::move(options)),
       handler_(std::move(handler)),
       stop_accepting_(loop),
+      accepted_all_(loop),
       gate_(loop),
       tasks_(loop) {
   if (!options_.error_body) options_.error_body = DefaultErrorBody;
@@ -60,8 +66,27 @@ Status HttpServer::Listen(const Address& address, bool reuse_port) {
   if (!listener) return tl::unexpected(listener.error());
   listener_ = std::move(*listener);
   address_ = LocalAddress(listener_->fd());
-  tasks_.Spawn(AcceptConnections(loop_, listener_, stop_accepting_, [this](int fd) { StartConnection(fd); }));
+  shared_port_ = reuse_port;
+  tasks_.Spawn(Accept(this));
   return {};
+}
+
+Task<> HttpServer::Accept(HttpServer* server) {
+  const std::function<void(int)> start = [server](int fd) { server->StartConnection(fd); };
+  co_await AcceptConnections(server->loop_, *server->listener_, server->stop_accepting_, start);
+  if (server->shared_port_) {
+    server->handed_over_ = co_await SendElsewhere(server->loop_, server->listener_->fd(), start);
+  }
+  if (server->handed_over_) {  // handshakes that had begun with this process
+    runtime::Timer timer(server->loop_);
+    timer.SetAfter(kHandshakesEnd);
+    while (co_await AnyOf(server->listener_->readable, timer) == 1u) {
+      AcceptWaiting(server->listener_->fd(), start);
+    }
+  }
+  AcceptWaiting(server->listener_->fd(), start);
+  server->listener_.Reset();
+  server->accepted_all_.Set();
 }
 
 void HttpServer::StartConnection(int fd) {
@@ -119,15 +144,24 @@ Task<> HttpServer::SpeakHttp2(Wire wire, std::string first) {
 }
 
 Task<size_t> HttpServer::Drain(Duration timeout) {
-  stop_accepting_.Set();
-  gate_.Close();
-  for (size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->Drain();
+  draining_ = true;
   runtime::Timer timer(loop_);
   timer.SetAfter(timeout);
+  if (listener_) {
+    stop_accepting_.Set();
+    co_await AnyOf(accepted_all_);
+  } else {
+    accepted_all_.Set();
+  }
+  gate_.Close();
+  for (size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->Drain();
   co_await AnyOf(gate_.drained(), timer);
-  const size_t cut = gate_.inside();
-  for (ServerConnection* connection : connections_) connection->Cut();
-  if (cut != 0) co_await AnyOf(gate_.drained());
+  size_t cut = 0;
+  for (ServerConnection* connection : connections_) {
+    cut += connection->busy() ? 1 : 0;
+    connection->Cut();
+  }
+  co_await AnyOf(gate_.drained());
   co_return cut;
 }
 

@@ -112,10 +112,11 @@ class ServerConnection {
     list_.push_back(this);
   }
   ServerConnection(const ServerConnection&) = delete;
-  // No new request; the connection ends with those under way.
+  // The connection ends with the requests under way; one that is idle ends now.
   virtual void Drain() = 0;
   // Ends it now: reads and writes fail from here on.
   virtual void Cut() = 0;
+  virtual bool busy() const = 0;
 
  protected:
   ~ServerConnection() {
@@ -137,17 +138,19 @@ class HttpServer {
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
 
-  // Binds and starts accepting.
+  // Binds and starts accepting. `reuse_port`: beside other processes, one of which takes over at Drain().
   Status Listen(const Address& address, bool reuse_port = false);
   const Address& address() const { return address_; }
 
-  // Stops accepting, lets requests under way finish (connections close after them), returns when none is left or after
-  // `timeout`; then what is left is cut. The number that was cut.
+  // Stops accepting (what waits to be accepted is), lets requests under way finish (connections close after them),
+  // returns when none is left or after `timeout`; then what is left is cut. The number of requests that were cut.
+  // With another process on the port, no connection is lost: new ones go to that one, and one that is idle, which may
+  // have a request on its way, closes after its next answer, which says so.
   runtime::Task<size_t> Drain(Duration timeout);
 
   size_t connections() const { return gate_.inside(); }
   size_t active_requests() const { return active_; }
-  bool draining() const { return gate_.closed(); }
+  bool draining() const { return draining_; }
 
  private:
   friend class HttpConnection;
@@ -156,6 +159,9 @@ class HttpServer {
   friend class Http2Front;
   friend class ServerExchange;
   void StartConnection(int fd);
+  static runtime::Task<> Accept(HttpServer* server);
+  // A connection without a request is of no use any more.
+  bool closing_idle() const { return draining_ && accepted_all_.ready() && !handed_over_; }
   static runtime::Task<> RunConnection(HttpServer* server, int fd);
   static runtime::Task<> RunEncrypted(HttpServer* server, int fd);
   runtime::Task<> SpeakHttp2(Wire wire, std::string first);
@@ -168,7 +174,11 @@ class HttpServer {
   Address address_;
   runtime::DescriptorPtr listener_;
   runtime::Event stop_accepting_;
-  runtime::Gate gate_;  // connections
+  runtime::Event accepted_all_;  // the listener is closed
+  bool shared_port_ = false;
+  bool draining_ = false;
+  bool handed_over_ = false;  // new connections go to another process
+  runtime::Gate gate_;        // connections
   std::vector<ServerConnection*> connections_;
   size_t active_ = 0;
   std::string date_;

@@ -50,13 +50,13 @@ Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& addres
   return runtime::DescriptorPtr(loop, fd);
 }
 
-runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::Descriptor& listener, runtime::Event& stop,
                                   std::function<void(int fd)> start) {
   for (;;) {
-    const uint32_t ready = co_await runtime::AnyOf(listener->readable, stop);
+    const uint32_t ready = co_await runtime::AnyOf(listener.readable, stop);
     if ((ready & 2u) != 0) break;
     for (int i = 0; i < 64; ++i) {
-      const int fd = accept4(listener->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         start(fd);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -67,7 +67,6 @@ runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& l
       }
     }
   }
-  listener.Reset();
 }
 
 Address LocalAddress(int fd) {

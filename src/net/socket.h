@@ -20,9 +20,9 @@ Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& addres
 Address LocalAddress(int fd);
 Address PeerAddress(int fd);
 
-// Accepts until `stop` is set, then closes `listener`. `start` owns each descriptor that it gets. When the process has
-// no descriptors left, it waits for some to close.
-runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+// Accepts until `stop` is set. `start` owns each descriptor that it gets. When the process has no descriptors left, it
+// waits for some to close.
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::Descriptor& listener, runtime::Event& stop,
                                   std::function<void(int fd)> start);
 
 // Connects within `timeout`; `cancel` (may be null) ends it early with kCancelled.
