@@ -170,6 +170,29 @@ TEST(Http2, AResetEndsAStreamAndAManyOfThemNothingElse) {
   EXPECT_FALSE(p.client.went_away());
 }
 
+TEST(Http2, AStrangersResetsAndHeadersAreLimited) {
+  Pair p({.headers_max = 20, .resets_at_once = 100, .resets_per_second = 1});
+  Status talked;
+  int resets = 0;
+  for (; resets < 1000 && talked && !p.client.went_away(); ++resets) {
+    const int32_t id = p.client.OpenGrpc("/t.T/Echo");
+    talked = p.client.Talk(p.server);
+    p.client.Reset(id);
+  }
+  EXPECT_TRUE(p.client.went_away() || !talked);
+  EXPECT_GE(resets, 100);
+  EXPECT_LT(resets, 150);
+
+  Pair other({.headers_max = 20});
+  std::vector<std::pair<std::string, std::string>> many = {
+      {":method", "POST"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/t.T/Echo"}};
+  for (int i = 0; i < 30; ++i) many.emplace_back("x-" + std::to_string(i), "v");
+  const int32_t id = other.client.Open(many, /*end=*/true);
+  other.Talk();
+  EXPECT_EQ(other.client.answers[id].headers[":status"], "431");
+  EXPECT_EQ(other.seen.calls, 0);
+}
+
 TEST(Http2, OpenStreamsEndWithTheSession) {
   Seen seen;
   {
