@@ -14,6 +14,8 @@ using runtime::Task;
 
 namespace {
 
+constexpr Duration kEndAwaited = std::chrono::seconds(1);
+
 // The session's side of a request.
 class Receiver final : public Http2Handler {
  public:
@@ -95,6 +97,7 @@ Task<> Http2Front::Answer(Http2Front* front, std::shared_ptr<Http2Request> reque
       }
     }
     co_await exchange.FlushTo(0);
+    if (request->stream != nullptr) co_await exchange.End();
   }
   --front->server_.active_;
   if (--front->answering_ == 0) front->idle_.Set();
@@ -192,6 +195,18 @@ Task<bool> Http2Exchange::FlushTo(size_t unsent_max) {
   r.flushing = waiting_ = false;
   if (r.stream == nullptr && !finished_) broken_ = true;
   co_return !broken_;
+}
+
+Task<> Http2Exchange::End() {
+  request_.too_large = true;  // what still comes is of no interest
+  timer_.SetAfter(kEndAwaited);
+  while (request_.stream != nullptr) {
+    request_.changed.Clear();
+    const uint32_t ready = co_await AnyOf(request_.changed, timer_);
+    if ((ready & 1u) != 0) continue;
+    request_.stream->Forgo();
+    timer_.Clear();
+  }
 }
 
 void Http2Exchange::Abort() {

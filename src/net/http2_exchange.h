@@ -63,6 +63,8 @@ class Http2Exchange final : public ServerExchange {
   void Abort() override;
   // Until at most so many bytes wait for the client.
   runtime::Task<bool> FlushTo(size_t unsent_max);
+  // Behind the answer: until the stream is closed. A client that still sends has a moment to see the answer.
+  runtime::Task<> End();
 
  private:
   // So much of one answer may wait for its client before its writer does.

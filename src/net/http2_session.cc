@@ -86,7 +86,8 @@ struct Http2Callbacks {
   }
 
   // An answer that ended before its request: the peer need not send the rest.
-  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (!SessionOf(user).options_.forgo_at_once) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
@@ -201,6 +202,11 @@ void Http2Stream::Finish(std::span<const Header> trailers) {
 void Http2Stream::Reset() {
   finished_ = true;
   nghttp2_submit_rst_stream(session_.session_, NGHTTP2_FLAG_NONE, id_, NGHTTP2_INTERNAL_ERROR);
+  session_.Worked();
+}
+
+void Http2Stream::Forgo() {
+  nghttp2_submit_rst_stream(session_.session_, NGHTTP2_FLAG_NONE, id_, NGHTTP2_NO_ERROR);
   session_.Worked();
 }
 

@@ -54,6 +54,8 @@ class Http2Stream {
   bool finished() const { return finished_; }
   // The answer cannot be completed: the peer is told so, and OnClosed follows.
   void Reset();
+  // The answer is whole, and the rest of the request is not wanted: the peer is told so.
+  void Forgo();
 
  private:
   friend class Http2Session;
@@ -83,6 +85,9 @@ class Http2Session final : public Http2Core {
     uint32_t stream_window = 1024 * 1024;  // bytes a peer may send of one stream before it hears back
     uint32_t connection_window = 16 * 1024 * 1024;
     size_t unsent_bytes_max = 1024 * 1024;  // of one stream, before its peer has to wait
+    // An answer that ends before its request also ends that, at once. False: Forgo() does. (Some clients lose an answer
+    // behind which the stream is reset while they still send.)
+    bool forgo_at_once = true;
     // Streams that the peer resets: so many at once, and then a second. The default is far beyond what Envoy does.
     uint64_t resets_at_once = 1'000'000;
     uint64_t resets_per_second = 200'000;

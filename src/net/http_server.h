@@ -40,7 +40,7 @@ struct HttpServerOptions {
   // Body (JSON) for errors that the server answers itself.
   std::function<std::string(const Error&)> error_body;
   std::string server_name = "sluice";
-  Http2Session::Options http2{.resets_at_once = 1000, .resets_per_second = 200};
+  Http2Session::Options http2{.forgo_at_once = false, .resets_at_once = 1000, .resets_per_second = 200};
   const TlsContext* tls = nullptr;  // null: clear text
 };
 

@@ -27,7 +27,7 @@ class Site:
         self.pair = certificates.make(folder)
         self.workers = [run.echo(delay_ms=1), run.echo(delay_ms=1)]
         endpoints = [f"--endpoint={w.address}" for w in self.workers]
-        self.clear = run.gateway(*self.workers)
+        self.clear = run.gateway(*self.workers, arguments=["--max-body-bytes", 2_000_000])
         self.tls = run.start("gateway", "--port", 0, *endpoints, "--tls-cert", self.pair.certificate, "--tls-key",
                              self.pair.key).await_ready()
         self.trust = ssl.create_default_context(cafile=self.pair.certificate)
@@ -82,6 +82,10 @@ def test_limits_answer_alike(site, tmp_path, flags):
     _, status, body = site.curl(site.clear, "/v1/completions", *flags, "-H", "content-type: application/json",
                                 "--data-binary", f"@{large}")
     assert status == "400" and "JSON" in json.loads(body)["error"]["message"]
+    large.write_bytes(b" " * 30_000_000)
+    _, status, body = site.curl(site.clear, "/v1/completions", *flags, "-H", "content-type: application/json",
+                                "-H", "expect:", "--data-binary", f"@{large}")
+    assert status == "413" and "30000000" in body
 
 
 def test_openais_client_over_https(site):
