@@ -22,7 +22,7 @@ schedulingProfiles:
 
 
 def nginx_conf(folder, port, upstreams):
-    servers = "".join(f"server 127.0.0.1:{p}; " for p in upstreams)
+    servers = "".join(f"server {address}; " for address in upstreams)
     temp = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return f"""worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 20000; }}
@@ -44,7 +44,7 @@ def contenders(tokens, interval_ms):
         found = {}
         port = free_port()
         conf = pathlib.Path(folder) / "nginx.conf"
-        conf.write_text(nginx_conf(folder, port, engines))
+        conf.write_text(nginx_conf(folder, port, [f"127.0.0.1:{p}" for p in engines]))
         found["nginx"] = (f"http://127.0.0.1:{port}", stack.enter_context(process("nginx", "-c", conf)).pid)
         config = pathlib.Path(folder) / "random.yaml"
         config.write_text(RANDOM)
