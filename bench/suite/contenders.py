@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -136,16 +137,17 @@ def start_envoy(router, text):
     router.start("envoy", envoy_binary(), "-c", path, "--concurrency", 1, "--disable-hot-restart", "-l", "error")
 
 
-def envoy_with_picker(router, form, grpc_port, first_endpoint, extra=""):
+def envoy_with_picker(router, form, grpc_port, first_endpoint):
     """deploy/envoy/<form>.yaml on this router's port, with one worker and the picker at `grpc_port`."""
     text = (ROOT / "deploy" / "envoy" / f"{form}.yaml").read_text().replace("address: 0.0.0.0", "address: 127.0.0.1")
-    host, port = first_endpoint.split(":")
+    port = first_endpoint.split(":")[1]
     for old, new in (("port_value: 8081 ", f"port_value: {router.port} "), ("port_value: 19001 ", "port_value: 0 "),
                      ("port_value: 9002 ", f"port_value: {grpc_port} "), ("port_value: 8000 ", f"port_value: {port} "),
-                     ("failure_mode_allow: true", "failure_mode_allow: false")):
+                     ("failure_mode_allow: true\n", "failure_mode_allow: false\n")):
         if text.count(old) != 1:
             raise RuntimeError(f"deploy/envoy/{form}.yaml has {old!r} {text.count(old)} times, not once")
         text = text.replace(old, new)
+    machine.wait_for_port(grpc_port)  # Envoy leaves a picker that is not there out for a while
     text = re.sub(r"^admin:\n.*\n", "", text, flags=re.MULTILINE)
     start_envoy(router, text)
 
@@ -161,7 +163,7 @@ def gie(router, pool, form):
     grpc, health, metrics, api = free_port(), free_port(), free_port(), free_port()
     binary = program(PEERS / "gie" / "epp")
     hosts = [address.split(":")[0] for address in pool]
-    router.start("api", sys.executable, "-m", "suite.pods_api", api, *hosts, env={"PYTHONPATH": str(BENCH)}, count=False)
+    router.start("api", sys.executable, "-m", "suite.pods_api", api, pool[0].split(":")[1], *hosts, env={"PYTHONPATH": str(BENCH)}, count=False)
     machine.wait_for(f"http://127.0.0.1:{api}/api")
     kubeconfig = router.write("kubeconfig", f"""apiVersion: v1
 kind: Config
@@ -170,10 +172,9 @@ contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
 users: [{{name: u, user: {{}}}}]
 current-context: c
 """)
-    router.start("picker", binary, "--endpoint-selector", "app=fake", "--endpoint-target-ports", pool[0].split(":")[1],
-                 "--grpc-port", grpc, "--grpc-health-port", health, "--metrics-port", metrics, "--metrics-endpoint-auth=false",
-                 "--health-checking", "--config-file", router.write("epp.yaml", GIE_CONFIG), "--zap-log-level", "0",
-                 env={"KUBECONFIG": str(kubeconfig), "POD_NAME": "epp-5b7c9d8f6-abcde", "NAMESPACE": "default"})
+    router.start("picker", binary, "--pool-name", "fake", "--pool-namespace", "default", "--grpc-port", grpc,
+                 "--grpc-health-port", health, "--metrics-port", metrics, "--metrics-endpoint-auth=false", "--health-checking", "--config-file", router.write("epp.yaml", GIE_CONFIG), "-v", 1, "--zap-encoder",
+                 "json", "--tracing=false", env={"KUBECONFIG": str(kubeconfig)})
     envoy_with_picker(router, form, grpc, pool[0])
 
 
@@ -216,9 +217,10 @@ def nginx(router, pool):
 
 def haproxy(router, pool):
     servers = "\n".join(f"  server e{i} {address}" for i, address in enumerate(pool))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 100  # it does not start with more than it has descriptors for
     conf = f"""global
   nbthread 1
-  maxconn 30000
+  maxconn {most}
   tune.bufsize 16384
 defaults
   mode http
@@ -251,7 +253,8 @@ def litellm(router, pool):
     config = router.write("config.yaml", f"model_list:\n{models}\nrouter_settings: {{routing_strategy: simple-shuffle}}\n")
     router.start("router", program(PEERS / "litellm" / "bin" / "litellm"), "--config", config, "--host", "127.0.0.1",
                  "--port", router.port, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1",
-                                             "LITELLM_TELEMETRY": "False"})
+                                             "LITELLM_TELEMETRY": "False",
+                                             "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
 
 # name on the command line: (name in the tables, how it is started)
@@ -282,7 +285,7 @@ def start_all(stack, names, pool, folder, say):
         try:
             ALL[name][1](router, pool)
             started[name] = router
-        except Missing as why:
+        except (Missing, RuntimeError) as why:
             left_out[name] = str(why)
     for name, router in list(started.items()):
         try:

@@ -114,6 +114,16 @@ def wait_for(url, seconds=60):
         time.sleep(0.02)
 
 
+def wait_for_port(port, seconds=30):
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"nobody listens on port {port} after {seconds} s")
+        time.sleep(0.02)
+
+
 def bench(url, *flags):
     """`sluice bench` with JSON output; its report as a dictionary."""
     done = subprocess.run([str(SLUICE), "bench", "--url", url, "-o", "json", *map(str, flags)], capture_output=True, text=True)

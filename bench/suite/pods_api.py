@@ -1,14 +1,34 @@
-"""As much of a Kubernetes API server as upstream's picker asks for: discovery, and pods that are listed and watched. Each endpoint
-address is a pod. `python3 -m suite.pods_api PORT ADDRESS...`"""
+"""As much of a Kubernetes API server as upstream's picker asks for: discovery, pods and one InferencePool, listed and watched. Each
+endpoint address is a pod. (The picker's standalone mode without a pool cannot be started in v1.5.0: it wants --pool-name, and refuses
+it beside --endpoint-selector.) `python3 -m suite.pods_api PORT TARGET-PORT ADDRESS...`"""
 import http.server
 import json
 import sys
 import threading
 
-KINDS = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": [
-    {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list", "watch"]}]}
-NOTHING = {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
-VERSIONS = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+POOLS = "inference.networking.k8s.io"
+
+
+def resources(group_version, name, kind):
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": [
+        {"name": name, "singularName": name[:-1], "namespaced": True, "kind": kind, "verbs": ["get", "list", "watch"]}]}
+
+
+VERSION = {"groupVersion": POOLS + "/v1", "version": "v1"}
+DISCOVERY = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
+    "/api/v1": resources("v1", "pods", "Pod"),
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1",
+              "groups": [{"name": POOLS, "versions": [VERSION], "preferredVersion": VERSION}]},
+    f"/apis/{POOLS}/v1": resources(POOLS + "/v1", "inferencepools", "InferencePool"),
+}
+
+
+def pool(port):
+    return {"kind": "InferencePool", "apiVersion": POOLS + "/v1",
+            "metadata": {"name": "fake", "namespace": "default", "uid": "p", "resourceVersion": "1"},
+            "spec": {"selector": {"matchLabels": {"app": "fake"}}, "targetPorts": [{"number": port}],
+                     "endpointPickerRef": {"name": "epp", "port": {"number": 9002}}}}
 
 
 def pod(index, address):
@@ -22,7 +42,7 @@ def pod(index, address):
 
 class Api(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    pods = []
+    objects = {}  # by the last part of a list's path
 
     def log_message(self, *_):
         pass
@@ -40,30 +60,28 @@ class Api(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
         self.wfile.flush()
 
-    def watch(self, query):
+    def watch(self, objects, query):
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         if "sendInitialEvents=true" in query:
-            for value in self.pods:
+            for value in objects:
                 self.event("ADDED", value)
-            self.event("BOOKMARK", {"kind": "Pod", "apiVersion": "v1", "metadata": {
+            self.event("BOOKMARK", {"kind": objects[0]["kind"], "apiVersion": objects[0]["apiVersion"], "metadata": {
                 "resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}})
         threading.Event().wait()  # nothing ever changes
 
     def do_GET(self):
         path, _, query = self.path.partition("?")
-        if path == "/api":
-            self.answer(200, VERSIONS)
-        elif path == "/apis":
-            self.answer(200, NOTHING)
-        elif path == "/api/v1":
-            self.answer(200, KINDS)
-        elif path.endswith("/pods") and "watch=" in query:
-            self.watch(query)
-        elif path.endswith("/pods"):
-            self.answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": self.pods})
+        objects = self.objects.get(path.rsplit("/", 1)[1])
+        if path in DISCOVERY:
+            self.answer(200, DISCOVERY[path])
+        elif objects and "watch=" in query:
+            self.watch(objects, query)
+        elif objects:
+            self.answer(200, {"kind": objects[0]["kind"] + "List", "apiVersion": objects[0]["apiVersion"],
+                              "metadata": {"resourceVersion": "1"}, "items": objects})
         else:
             self.answer(404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 
@@ -73,7 +91,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 
 
 def main():
-    Api.pods = [pod(i, address) for i, address in enumerate(sys.argv[2:])]
+    Api.objects = {"pods": [pod(i, address) for i, address in enumerate(sys.argv[3:])], "inferencepools": [pool(int(sys.argv[2]))]}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Api)
     server.daemon_threads = True
     server.serve_forever()

@@ -19,6 +19,7 @@ METRICS = """vllm:num_requests_waiting{engine="0",model_name="fake"} 0.0
 vllm:num_requests_running{engine="0",model_name="fake"} 1.0
 vllm:kv_cache_usage_perc{engine="0",model_name="fake"} 0.1
 vllm:gpu_cache_usage_perc{engine="0",model_name="fake"} 0.1
+vllm:lora_requests_info{max_lora="0",running_lora_adapters="",waiting_lora_adapters=""} 1.0
 vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="27000"} 1.0
 """
 ENVOYS = ("sluice-epp", "sluice-epp-lean", "gie", "gie-lean")

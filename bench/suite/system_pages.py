@@ -243,7 +243,7 @@ def goals(results, streams):
 
 
 def page(chosen, results, left_out, options, streams, load, took):
-    missing = "".join(f"\n\n**Left out**: {title(n)}: {why.splitlines()[0][:300]}." for n, why in left_out.items())
+    missing = "".join(f"\n\n**Left out**: {title(n)}: {' '.join(why.split())[-300:]}." for n, why in left_out.items())
     sections = [section(key, scenario, results[key], streams) for key, scenario in chosen.items()]
     part = "\n\nA part of the whole: some routers, scenarios or rounds only." if options.partial else ""
     return "\n\n".join([
