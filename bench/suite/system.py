@@ -23,7 +23,7 @@ vllm:lora_requests_info{max_lora="0",running_lora_adapters="",waiting_lora_adapt
 vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="27000"} 1.0
 """
 ENVOYS = ("sluice-epp", "sluice-epp-lean", "gie", "gie-lean")
-LONG = ("sluice", "sluice-prefix", "sluice-epp", "sluice-epp-lean", "gie", "vllm-cache", "sglang-cache", "nginx", "envoy")
+LONG = ("direct", "sluice", "sluice-prefix", "sluice-epp", "sluice-epp-lean", "gie", "vllm-cache", "sglang-cache", "nginx", "envoy")
 STREAMS = 10_000
 TICKS_MIN = 5  # fewer ticks of processor time than these say nothing
 
@@ -69,7 +69,8 @@ SCENARIOS = {
                      seconds=3, fresh=True, endpoints=100,
                      text="Nobody asks anything; Sluice and upstream's picker scrape each endpoint 20 times a second."),
     "streams10k": Scenario("Concurrent streams", "streams", who=("sluice", "sluice-prefix", "nginx", "envoy", "sluice-epp-lean"), rounds=1,
-                           engine={"tokens": 12, "interval_ms": 1000}, fresh=True),
+                           engine={"tokens": 12, "interval_ms": 1000}, fresh=True,
+                           text="10,000, or as many as the machine's limit of descriptors lets one process relay (two each)."),
 }
 
 
@@ -153,8 +154,8 @@ def measure(router, scenario, pool, seconds, streams):
         flags = stream(12, "--connections", streams, "--requests", streams, "--ramp", streams / 2500, "--timeout", 90)
         seconds = 60
     pool.configure(scenario.engine)
-    if scenario.kind != "idle" and not scenario.fresh:
-        drive(router.port, flags, 0.2)  # connections, caches
+    if scenario.kind != "idle":
+        drive(router.port, for_slow(router.name, ["--connections", 32]), 0.2)  # connections, caches, lazy starts
     router.reset_peak()
     memory = router.memory()
     served, cpu, busy, begin = pool.served(), router.cpu(), busy_seconds(), time.monotonic()
@@ -166,7 +167,7 @@ def measure(router, scenario, pool, seconds, streams):
     took = time.monotonic() - begin
     used = {role: after - cpu[role] for role, after in router.cpu().items()}
     figures = {"report": report, "cpu": used, "took": took, "busy": (busy_seconds() - busy) / took, "before": memory,
-               "memory": router.memory()}
+               "memory": router.memory(), "rate": flags[flags.index("--rate") + 1] if "--rate" in flags else None}
     if report:
         if pool.served() - served < report["completed"]:
             raise RuntimeError(f"{router.name}: {report['completed']} answers, but the engines gave {pool.served() - served}")
@@ -201,6 +202,8 @@ def one_round(router, key, scenario, pool, options, streams, results):
 
 
 def run_alone(key, scenario, names, pool, folder, options, streams, results):
+    if "direct" in scenario.who:
+        one_round(Direct(pool.port), key, scenario, pool, options, streams, results)
     for name in (n for n in scenario.who if n in names):
         say(f"    {key} {name}")
         for number in range(options.rounds or scenario.rounds or 3):

@@ -27,12 +27,12 @@ def median(values):
     return statistics.median(list(values))
 
 
-def parts(rounds, per):
-    """"60.1 + 7.9" for a proxy with a picker, else nothing; `per`: what one round is divided by."""
+def parts(rounds, per, digits=1):
+    """" = 60.1 envoy + 7.9 picker" for a proxy with a picker, else nothing; `per`: what a round's seconds are divided by."""
     roles = rounds[0]["cpu"]
     if len(roles) < 2:
         return ""
-    return " = " + " + ".join(f"{median(r['cpu'][role] / per(r) * 1e6 for r in rounds):.1f} {role}" for role in sorted(roles))
+    return " = " + " + ".join(f"{median(r['cpu'][role] / per(r) for r in rounds):.{digits}f} {role}" for role in sorted(roles))
 
 
 def ratios(results, name, reference, value=us_a_request):
@@ -73,7 +73,7 @@ def cost_table(results, streamed):
         rounds = good(results[name])
         cost = [us_a_request(r) for r in rounds]
         against = ratios(results, name, reference)
-        row = [title(name), spread(cost) + parts(rounds, lambda r: r["report"]["completed"]), f"{1e6 / median(cost):,.0f}",
+        row = [title(name), spread(cost) + parts(rounds, lambda r: r["report"]["completed"] / 1e6), f"{1e6 / median(cost):,.0f}",
                spread(against, 2) if against else "", f"{median(r['report']['completed'] / r['took'] for r in rounds):,.0f}",
                f"{median(r['report']['whole_ms']['p50'] for r in rounds):.1f} / {median(r['report']['whole_ms']['p99'] for r in rounds):.1f}",
                failed_cell(rounds), memory_cell(rounds), f"{median(r['busy'] for r in rounds):.1f}"]
@@ -110,11 +110,18 @@ def latency_table(results):
 
 
 def rate(figures):
-    return figures["report"]["completed"] / figures["report"]["seconds"]
+    """Answers a second: of an open loop while it sent, so that its last answers' wait is not in it."""
+    report = figures["report"]
+    return report["completed"] / (report["sending_s"] if figures["rate"] else report["seconds"])
+
+
+def wall(figures):
+    """What a round's processor time is divided by for cores: at an open loop's rate, that of the requests it answered."""
+    return figures["report"]["completed"] / figures["rate"] if figures["rate"] else figures["took"]
 
 
 def cores(figures):
-    return cpu_total(figures) / figures["took"]
+    return cpu_total(figures) / wall(figures)
 
 
 def chunk_us(figures):
@@ -122,7 +129,7 @@ def chunk_us(figures):
 
 
 def cores_table(results, chunks):
-    head = ["router", "cores used", "CPU µs a request", "requests/s", "added to the first byte p50 / p95 / p99, ms", "whole p95, ms",
+    head = ["router", "cores", "CPU µs a request", "requests/s", "added to the first byte p50 / p95 / p99, ms", "whole p95, ms",
             "failed", "peak RSS, MiB", "machine busy, cores"]
     if chunks:
         head.insert(2, "cores at 100,000 chunks/s")
@@ -130,7 +137,7 @@ def cores_table(results, chunks):
     rows = []
     for name in names_of(results):
         rounds = good(results[name])
-        row = [title(name), spread([cores(r) for r in rounds], 3) + parts(rounds, lambda r: r["took"] * 1e6).replace("+ 0.0", "+ 0.0"),
+        row = [title(name), spread([cores(r) for r in rounds], 3) + parts(rounds, wall, 3),
                f"{median(us_a_request(r) for r in rounds):.0f}", f"{median(rate(r) for r in rounds):.0f}",
                " / ".join(filter(None, (added_cell(results, name, "first_ms", q, 2) for q in ("p50", "p95", "p99")))),
                f"{median(r['report']['whole_ms']['p95'] for r in rounds):.1f}", failed_cell(rounds),
@@ -144,7 +151,7 @@ def cores_table(results, chunks):
 
 
 def idle_table(results):
-    rows = [[title(n), spread([cores(r) for r in results[n]], 4) + parts(results[n], lambda r: r["took"] * 1e6),
+    rows = [[title(n), spread([cores(r) for r in results[n]], 4) + parts(results[n], wall, 4),
              memory_cell(results[n])] for n in names_of(results)]
     return table(["router", "cores used", "RSS / PSS, MiB"], rows)
 
