@@ -3,7 +3,7 @@
 #include "parse/json_edit.h"
 #include "parse/read_request.h"
 #include "schedule/decide.h"
-#include "schedule/receipt_text.h"
+#include "serving/call_log.h"
 
 namespace sluice::extproc {
 
@@ -61,17 +61,16 @@ void PoolDirector::ReadHead(const RequestText& request) {
   path_.resize(std::min(path_.size(), path_.find('?')));
 }
 
-// The body in place of the client's, when another model is asked for.
-Result<std::optional<std::string>> PoolDirector::ReadBody(const RequestText& request) {
+Status PoolDirector::ReadBody(std::string_view body) {
   const auto route = parts_.pool.parsers().For(path_);
   if (!route) return tl::unexpected(route.error());
   route_ = *route;
-  const auto facts = parse::ReadRequest(*route, parts_.reader, request.body, request_);
+  const auto facts = parse::ReadRequest(*route, parts_.reader, body, request_);
   if (!facts) return tl::unexpected(facts.error());
   const std::string_view wanted = HeaderOf(request_, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
   if (!facts->can_rewrite_model) {
     request_.target_model = wanted;
-    return std::nullopt;
+    return {};
   }
   if (!wanted.empty()) request_.target_model = wanted;
   const auto ruled = parts_.pool.objects().Rewrite(request_.model, parts_.rng);
@@ -82,10 +81,39 @@ Result<std::optional<std::string>> PoolDirector::ReadBody(const RequestText& req
   const bool any_model_will_do = route->api == parse::Api::kModelOnly && !ruled;  // tokenizing, say
   if (request_.target_model.empty() && !any_model_will_do)
     return Fail(Code::kInvalidArgument, "model not found in request body");
-  if (request_.target_model == request_.model) return std::nullopt;
-  auto body = parse::RewriteModel(request.body, request_.target_model);
-  if (!body) return tl::unexpected(body.error());
-  return std::move(*body);
+  if (request_.target_model == request_.model) return {};
+  auto rewritten = parse::RewriteModel(body, request_.target_model);
+  if (!rewritten) return tl::unexpected(rewritten.error());
+  rewritten_ = std::move(*rewritten);
+  return {};
+}
+
+// The prompts are views into the reader, which other requests have used since.
+Status PoolDirector::ReadAgain(std::string_view body) {
+  const std::string model = request_.model, target = request_.target_model;
+  request_.prompts.clear();
+  const auto facts = parse::ReadRequest(*route_, parts_.reader, body, request_);
+  request_.model = model;
+  request_.target_model = target;
+  return facts ? Status{} : Status(tl::unexpected(facts.error()));
+}
+
+runtime::Task<> PoolDirector::Tokenize(PoolDirector* self, std::string_view body, std::function<void()> ready) {
+  const std::shared_ptr<serving::PromptTokens> source = self->parts_.pool.prompt_tokens();
+  const std::string_view sent = self->rewritten_ ? std::string_view(*self->rewritten_) : body;
+  self->tokens_ = co_await source->Make(self->route_->api, sent, self->request_);
+  self->read_ = self->ReadAgain(body);
+  self->tokens_.Apply(self->request_);
+  ready();
+}
+
+bool PoolDirector::Prepare(const RequestText& request, std::function<void()> ready) {
+  ReadHead(request);
+  read_ = ReadBody(request.body);
+  if (!read_ || parts_.pool.prompt_tokens() == nullptr) return true;
+  tokenizing_.emplace(parts_.loop);
+  tokenizing_->Spawn(Tokenize(this, request.body, std::move(ready)));
+  return false;
 }
 
 tl::expected<Routing, Refusal> PoolDirector::Refused(Refusal refusal) {
@@ -94,19 +122,17 @@ tl::expected<Routing, Refusal> PoolDirector::Refused(Refusal refusal) {
   return tl::unexpected(std::move(refusal));
 }
 
-tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& request) {
-  ReadHead(request);
-  auto body = ReadBody(request);
+tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& /*request*/) {
   request_.priority = parts_.pool.PriorityOf(request_.objective);
   schedule::ReadHeaders(parts_.pool.scheduler().policy(), request_);
   series_ = &parts_.metrics.SeriesOf(request_.model, request_.target_model, request_.fairness_id, request_.priority);
-  if (!body) return Refused({.error = body.error(), .dropped_reason = {}});
+  if (!read_) return Refused({.error = read_.error(), .dropped_reason = {}});
   auto routing = Decide();
   if (!routing) return routing;
   routing->streaming = request_.streaming;
   routing->skip_response = SkipsResponse(*route_, request_);
-  if (*body) {
-    routing->body = std::move(*body);
+  if (rewritten_) {
+    routing->body = std::move(*rewritten_);
     if (!request_.model.empty()) {
       routing->model_sent = request_.target_model;
       routing->model_asked = request_.model;
@@ -118,29 +144,14 @@ tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& request) {
   return routing;
 }
 
-void PoolDirector::LogScores() const {
-  if (!observe::Enabled(Level::kInfo, "schedule")) return;
-  const schedule::PodScores scores = schedule::PodScoresOf(parts_.pool.scheduler().decision().receipt);
-  Log(Level::kInfo, "schedule", "Got pod scores",
-      {{"x-request-id", scores.request_id},
-       {"model", scores.model},
-       {"resolvedTargetModel", scores.resolved_target_model},
-       {"criticality", scores.criticality},
-       {"pool", parts_.pool.name()},
-       {"scores", observe::Field::Json{scores.scores_json}}});
-}
-
 tl::expected<Routing, Refusal> PoolDirector::Decide() {
   const std::shared_ptr<const model::PoolView> view = parts_.pool.View();
   schedule::Scheduler& scheduler = parts_.pool.scheduler();
   const TimePoint before = parts_.clock.Now();
   const model::Decision& decision = scheduler.Decide(request_, *view);
   const Duration took = parts_.clock.Now() - before;
-  if (!decision.receipt.notes.empty() && parts_.note_log.Due()) {
-    Log(Level::kWarn, kModule, "a decision was made without all of its data",
-        {{"request_id", request_.id}, {"missing", decision.receipt.notes.front()}});
-  }
-  LogScores();
+  serving::CountIncomplete(parts_.metrics, parts_.note_log, kModule, parts_.pool.name(), decision.receipt);
+  serving::LogScores(parts_.pool.name(), decision.receipt);
   receipt_ = parts_.receipts.Push(decision.receipt);
   if (!decision.ok()) {
     parts_.metrics.NotScheduled(*series_, took);
@@ -245,23 +256,17 @@ void PoolDirector::Account(EndCause cause) {
 }
 
 void PoolDirector::LogAccess(EndCause cause, std::string_view error) const {
-  const Level level = error.empty() && cause != EndCause::kError ? Level::kInfo : Level::kWarn;
-  if (!observe::Enabled(level, "access")) return;
   constexpr std::string_view kWords[] = {"request", "evicted", "client left", "request failed"};
-  const parse::Usage usage = report_.usage.value_or(parse::Usage{});
-  Log(level, "access", kWords[static_cast<size_t>(cause)],
-      {{"request_id", request_.id},
-       {"path", path_},
-       {"model", request_.model},
-       {"status", report_.status},
-       {"endpoint", endpoint_},
-       {"stream", request_.streaming},
-       {"ttft_ms", report_.first_byte ? SinceReceivedMs(*report_.first_byte) : -1.0},
-       {"ms", SinceReceivedMs(parts_.loop.Now())},
-       {"prompt_tokens", usage.prompt_tokens},
-       {"cached_tokens", usage.cached_tokens},
-       {"completion_tokens", usage.completion_tokens},
-       {"error", error}});
+  serving::LogAccess({.level = error.empty() && cause != EndCause::kError ? Level::kInfo : Level::kWarn,
+                      .what = kWords[static_cast<size_t>(cause)],
+                      .request = request_,
+                      .path = path_,
+                      .status = report_.status,
+                      .endpoint = endpoint_,
+                      .report = report_,
+                      .received = received_,
+                      .now = parts_.loop.Now(),
+                      .error = error});
 }
 
 }  // namespace sluice::extproc
