@@ -178,6 +178,12 @@ current-context: c
     envoy_with_picker(router, form, grpc, pool[0])
 
 
+def noop(router, pool, form):
+    grpc = free_port()
+    router.start("picker", machine.BUILD / "bench" / "noop_picker", grpc, *pool)
+    envoy_with_picker(router, form, grpc, pool[0])
+
+
 def envoy_round_robin(router, pool):
     endpoints = "".join(f"""
           - endpoint: {{ address: {{ socket_address: {{ address: {a.split(":")[0]}, port_value: {a.split(":")[1]} }} }} }}""" for a in pool)
@@ -265,6 +271,7 @@ ALL = {
     "sluice-epp-lean": ("Envoy + sluice epp, lean", lambda r, p: sluice_epp(r, p, "lean")),
     "gie": ("Envoy + upstream's picker, full", lambda r, p: gie(r, p, "full")),
     "gie-lean": ("Envoy + upstream's picker, lean", lambda r, p: gie(r, p, "lean")),
+    "noop-lean": ("Envoy + a picker that does nothing, lean", lambda r, p: noop(r, p, "lean")),
     "vllm": ("vllm-router, round robin", lambda r, p: rust_router(r, p, "vllm-router", "round_robin")),
     "vllm-cache": ("vllm-router, cache-aware", lambda r, p: rust_router(r, p, "vllm-router", "cache_aware")),
     "sglang": ("sglang-router, round robin", lambda r, p: rust_router(r, p, "sglang-router", "round_robin")),

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import resource
-import statistics
 import subprocess
 import tempfile
 import time
@@ -22,10 +21,9 @@ vllm:gpu_cache_usage_perc{engine="0",model_name="fake"} 0.1
 vllm:lora_requests_info{max_lora="0",running_lora_adapters="",waiting_lora_adapters=""} 1.0
 vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="27000"} 1.0
 """
-ENVOYS = ("sluice-epp", "sluice-epp-lean", "gie", "gie-lean")
+ENVOYS = ("sluice-epp", "sluice-epp-lean", "gie")
 LONG = ("direct", "sluice", "sluice-prefix", "sluice-epp", "sluice-epp-lean", "gie", "vllm-cache", "sglang-cache", "nginx", "envoy")
 STREAMS = 10_000
-TICKS_MIN = 5  # fewer ticks of processor time than these say nothing
 
 
 class Scenario:
@@ -44,27 +42,28 @@ def stream(tokens, *flags):
 
 SCENARIOS = {
     "plain": Scenario("Plain requests, 64 connections", "cost", ["--connections", 64]),
-    "prompt4k": Scenario("Plain requests with a prompt of 4 KB, 64 connections", "cost", ["--connections", 64, "--prompt-bytes", 4096]),
+    "prompt4k": Scenario("Plain requests with a prompt of 4 KB, 64 connections", "cost", ["--connections", 64, "--prompt-bytes", 4096],
+                         rounds=2),
     "stream": Scenario("Streams of 200 tokens, back to back, 64 connections", "cost", stream(200, "--connections", 64),
                        {"tokens": 200}),
     "paced": Scenario("Streams of 200 tokens, 10 ms apart, 200 connections", "cost", stream(200, "--connections", 200),
-                      {"tokens": 200, "interval_ms": 10}),
+                      {"tokens": 200, "interval_ms": 10}, rounds=2),
     "latency": Scenario("Added latency: one connection, plain requests", "latency", ["--connections", 1],
-                        who=("direct", *ALL)),
+                        who=("direct", *ALL), rounds=2, seconds=0.5),
     "load500": Scenario("500 requests a second, 200 tokens in, 100 out, streamed 10 ms apart", "cores",
                         stream(100, "--rate", 500, "--in-flight-max", 3000), {"tokens": 100, "interval_ms": 10},
-                        ("direct", "sluice", "sluice-prefix", *ENVOYS[:3], "vllm", "vllm-cache", "sglang", "sglang-cache", "nginx",
-                         "envoy"), seconds=2, rounds=2),
+                        ("direct", "sluice", "sluice-prefix", *ENVOYS, "vllm", "vllm-cache", "sglang-cache", "nginx", "envoy"),
+                        seconds=2.5, rounds=2),
     "chunks": Scenario("100,000 chunks a second, each alone: 1,000 streams, 10 ms apart", "cores",
                        stream(200, "--connections", 1000, "--ramp", 0.5), {"tokens": 200, "interval_ms": 10},
                        ("sluice", "sluice-prefix", "nginx"), seconds=1.5, rounds=2),
     "bursts": Scenario("100,000 chunks a second in bursts of 8: 1,000 streams, 80 ms apart", "cores",
                        stream(200, "--connections", 1000, "--ramp", 0.5), {"tokens": 200, "interval_ms": 80, "burst": 8},
-                       ("sluice", "sluice-prefix", *ENVOYS, "vllm", "nginx"), seconds=1.5, rounds=2),
+                       ("sluice", "sluice-prefix", "sluice-epp-lean", "vllm", "nginx"), seconds=1.5, rounds=2),
     "prompt100k": Scenario("Prompts of 100,000 tokens (400 KB), 100 a second", "cores",
-                           ["--rate", 100, "--prompt-bytes", 400_000, "--groups", 8, "--in-flight-max", 500], who=LONG, seconds=2, rounds=2),
+                           ["--rate", 100, "--prompt-bytes", 400_000, "--groups", 8, "--in-flight-max", 500], who=LONG, seconds=2.5, rounds=1),
     "prompt1m": Scenario("Prompts of 1,000,000 tokens (4 MB), 10 a second", "cores",
-                         ["--rate", 10, "--prompt-bytes", 4_000_000, "--groups", 4, "--in-flight-max", 100], who=LONG, seconds=2, rounds=1, fresh=True),
+                         ["--rate", 10, "--prompt-bytes", 4_000_000, "--groups", 4, "--in-flight-max", 100], who=LONG, seconds=2.5, rounds=1, fresh=True),
     "idle": Scenario("Idle, 100 endpoints", "idle", who=("sluice-prefix", "sluice-epp", "gie", "vllm", "sglang"), rounds=1,
                      seconds=3, fresh=True, endpoints=100,
                      text="Nobody asks anything; Sluice and upstream's picker scrape each endpoint 20 times a second."),
@@ -224,7 +223,7 @@ def options_from(argv):
     parser.add_argument("--only", type=listed, default=list(ALL), help=f"routers, with commas between; of {','.join(ALL)}")
     parser.add_argument("--scenarios", type=listed, default=list(SCENARIOS), help=f"of {','.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, help="rounds of each scenario (default: 3, fewer of the long ones)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of a measurement; some take a multiple")
+    parser.add_argument("--seconds", type=float, default=1.2, help="length of a measurement; some take a multiple")
     options = parser.parse_args(argv)
     for given, known in ((options.only, ALL), (options.scenarios, SCENARIOS)):
         for name in given:

@@ -244,6 +244,9 @@ def goals(results, streams):
             values = ratios(results.get(key, {}), "sluice-epp" + form, "gie" + form)
             g.at_most(f"{key}, Envoy + sluice epp{form} against Envoy + upstream's picker, same form: CPU", 0.33,
                       median(values) if values else None, 2, "×")
+        values = ratios(results.get(key, {}), "sluice-epp-lean", "noop-lean")
+        g.at_most(f"{key}, Envoy + sluice epp, lean, against Envoy + a picker that does nothing: CPU", 1.15,
+                  median(values) if values else None, 2, "×")
     g.at_most(f"{streams:,} streams: KiB each", 20, g.of("streams10k", "sluice-prefix", kib_a_stream), 1)
     g.at_most(f"{streams:,} streams: dropped", 0, g.of("streams10k", "sluice-prefix", lambda r: sum(r["report"]["failures"].values())), 0)
     return table(["goal", "wanted", "measured", ""], g.rows) if g.rows else "None of the chosen scenarios has one."
