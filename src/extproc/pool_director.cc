@@ -155,7 +155,9 @@ tl::expected<Routing, Refusal> PoolDirector::Decide() {
   receipt_ = parts_.receipts.Push(decision.receipt);
   if (!decision.ok()) {
     parts_.metrics.NotScheduled(*series_, took);
-    return Refused({.error = *decision.error, .dropped_reason = decision.receipt.dropped_reason});
+    return Refused({.error = *decision.error,
+                    .dropped_reason = decision.receipt.dropped_reason,
+                    .refused_by = decision.receipt.refused_by});
   }
   parts_.metrics.Scheduled(*series_, request_.body_bytes, took, *decision.pick().endpoint);
   picked_ = decision.pick().id;
