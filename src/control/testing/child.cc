@@ -50,11 +50,13 @@ runtime::Task<> Answer(net::ServerExchange& exchange) {
 }
 
 runtime::Task<> UntilSignal(runtime::Loop* loop, runtime::Signals* signals, bool deaf) {
-  do {
+  for (;;) {
     co_await signals->Next();
     std::fprintf(stderr, "got a signal\n");
-  } while (deaf);
-  loop->Stop();
+    if (deaf) continue;
+    loop->Stop();
+    co_return;
+  }
 }
 
 int Serve(const Arguments& arguments) {
