@@ -50,7 +50,7 @@ PrefixIndex::Impl::Impl(const Options& options, MemoryBudget& budget, const Cloc
       endpoints(options.endpoints_max),
       by_pool_slot(size_t{options.endpoints_max} * 4),
       speculations(options.speculative_blocks_max) {
-  for (Shard& shard : shards) shard.Open(context);
+  for (uint32_t i = 0; i < shards.size(); ++i) shards[i].Open(context, i);
   for (uint32_t slot = options.endpoints_max; slot > 0; --slot) free_slots.push_back(static_cast<Slot>(slot - 1));
 }
 

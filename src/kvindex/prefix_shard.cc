@@ -53,10 +53,11 @@ uint64_t ShardContext::OldestReader() const {
   return oldest;
 }
 
-void Shard::Open(ShardContext& context) {
+void Shard::Open(ShardContext& context, uint32_t number) {
   context_ = &context;
+  table_ = &context.tables[number];
   SLUICE_CHECK(context.budget.Take(Table::BytesOf(kBucketsMin)), "the index's minimum does not hold its tables");
-  table.store(Table::New(kBucketsMin));
+  table_->store(Table::New(kBucketsMin));
 }
 
 Shard::~Shard() {
@@ -64,12 +65,12 @@ Shard::~Shard() {
   for (uint32_t i = 0; i < numbers_; ++i) {
     if (cells::Record* record = records.At(i).load()) cells::Record::Delete(record);
   }
-  table.load().Delete();
+  Cells().Delete();
 }
 
 Shard::Found Shard::Find(uint32_t slot, uint64_t key, const cells::Hash& hash) const {
   Found found;
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   int free_count[2] = {};
@@ -236,7 +237,7 @@ bool Shard::Take(size_t bytes, size_t limit) {
 
 // A new table is complete before readers see it; the old one stays as it is until they have left it.
 bool Shard::Grow() {
-  const Table old = table.load(std::memory_order_relaxed);
+  const Table old = Cells();
   // Chosen keys can fill two buckets of an empty table: that must not make it large.
   if (live_ < uint64_t{old.Buckets()} * kCells * 4 / 10 && old.Buckets() > 64) return false;
   uint32_t wanted = old.Buckets();
@@ -249,7 +250,7 @@ bool Shard::Grow() {
     if (!Take(Table::BytesOf(wanted), context_->budget.Max() / 10 * 9)) return false;
     const Table grown = Table::New(wanted);
     if (Copy(old, grown)) {
-      table.store(grown);
+      table_->store(grown);
       Retire(old, nullptr, -1);
       return true;
     }
@@ -284,14 +285,14 @@ void Shard::EvictCell(Cell cell) {
 
 // A free cell for the key: by growing, or else in the place of the least recently used.
 Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now) {
-  if (live_ < uint64_t{table.load(std::memory_order_relaxed).Buckets()} * kCells * 17 / 20) {
-    if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
+  if (live_ < uint64_t{Cells().Buckets()} * kCells * 17 / 20) {
+    if (const Cell free = Room(Cells(), hash)) return free;
   }
   while (Grow()) {
-    if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
+    if (const Cell free = Room(Cells(), hash)) return free;
   }
-  if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
-  const Table at = table.load(std::memory_order_relaxed);
+  if (const Cell free = Room(Cells(), hash)) return free;
+  const Table at = Cells();
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   Cell oldest;
@@ -311,7 +312,7 @@ Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now)
 }
 
 void Shard::RemoveAll(uint32_t slot, uint8_t set) {
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   for (uint32_t b = 0; b < at.Buckets(); ++b) {
     for (int i = 0; i < kCells; ++i) {
       const Cell cell{at.At(b), i};
@@ -329,7 +330,7 @@ void Shard::RemoveAll(uint32_t slot, uint8_t set) {
 
 size_t Shard::CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const {
   std::vector<Word> holders;
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   for (uint32_t b = 0; b < at.Buckets(); ++b) {
     for (int i = 0; i < kCells; ++i) {
       const Word word = at.At(b)->word[i].load(std::memory_order_relaxed);
@@ -350,7 +351,7 @@ void Shard::ClampAges(uint32_t now) {
     const Word word = at.load(std::memory_order_relaxed);
     if (word != 0 && cells::Age(now, cells::StampOf(word)) > cells::kTicksOld) at.store(cells::WithStamp(word, old));
   };
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   for (uint32_t b = 0; b < at.Buckets(); ++b) {
     for (int i = 0; i < kCells; ++i) {
       const Word word = at.At(b)->word[i].load(std::memory_order_relaxed);

@@ -1,7 +1,8 @@
 // Shard: one 64th of PrefixIndex, with everything that writes to it. Internal to the index. Thread rule: its methods
-// are called with `mutex` held; readers (prefix_lookup.cc) only load `table`, the directory and what hangs below.
+// are called with `mutex` held; readers (prefix_lookup.cc) only load the table, the directory and what hangs below.
 #pragma once
 
+#include <array>
 #include <mutex>
 #include <vector>
 
@@ -25,8 +26,11 @@ struct ShardContext {
     std::atomic<bool> taken{false};
   };
   std::vector<Reader> readers;
-  std::atomic<uint64_t> epoch{1};
+  alignas(64) std::atomic<uint64_t> epoch{1};
   uint64_t OldestReader() const;
+
+  // The shards' tables: side by side and away from what writers change, as readers load one of them for every block.
+  alignas(64) std::array<std::atomic<cells::Table>, cells::kShards> tables{};
 
   ShardContext(MemoryBudget& b, uint32_t slots, uint32_t readers_max)
       : budget(b), row((slots + 63) / 64), holders(slots), readers(readers_max) {}
@@ -34,11 +38,10 @@ struct ShardContext {
 
 class alignas(64) Shard {
  public:
-  std::mutex mutex;
-  std::atomic<cells::Table> table{cells::Table{}};
   cells::Directory records;
+  alignas(64) std::mutex mutex;  // not on a line that readers load
 
-  void Open(ShardContext& context);
+  void Open(ShardContext& context, uint32_t number);
   ~Shard();
 
   PrefixIndex::Stored Add(uint32_t slot, Holding holding, uint64_t key, const cells::Hash& hash, uint32_t now);
@@ -95,8 +98,11 @@ class alignas(64) Shard {
   void Retire(cells::Table old_table, cells::Record* record, int64_t number);
   void Free(const Retired& retired);
 
+  cells::Table Cells() const { return table_->load(std::memory_order_relaxed); }
+
   ShardContext* context_ = nullptr;
-  uint32_t live_ = 0;  // cells in use
+  std::atomic<cells::Table>* table_ = nullptr;  // the context's
+  uint32_t live_ = 0;                           // cells in use
   uint32_t numbers_ = 0;
   std::vector<uint32_t> free_numbers_;
   std::vector<Retired> retired_;
