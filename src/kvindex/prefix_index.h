@@ -8,7 +8,7 @@
 //
 // Shape: 64 shards, each a table of 64-byte buckets of five (key, word) cells; a key lives in one of two buckets. A
 // word is one holder of the key: slot, holdings (one bit a tier, one for speculation, one for own history), time of
-// last use. A key with more than three holders has one cell that names a record: a list of words, or for many holders
+// last use. A key with more than two holders has one cell that names a record: a list of words, or for many holders
 // one bitset a holding.
 //
 // Thread rule: writers of different endpoints may run on different threads; they lock one shard at a time, for one key.
@@ -18,7 +18,7 @@
 // the change, not one that is stopped before it. Tables and records that were replaced are freed when no reader that
 // could see them is left.
 //
-// Memory: tables grow by an eighth at 85 % of their cells; every byte is granted by one MemoryBudget,
+// Memory: tables grow by an eighth at 90 % of their cells; every byte is granted by one MemoryBudget,
 // so `bytes_max` is never passed. When it is reached, the least recently used of the ten cells where the new key could
 // live leaves ("use": it was stored, announced again, or a request was sent to it). About 17 bytes a holder; with the
 // map from engine hashes (engine_block_map.h), which draws from the same budget, about 37.

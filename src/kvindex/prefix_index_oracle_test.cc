@@ -124,7 +124,7 @@ TEST_P(Oracle, EveryLookupEqualsTheNaiveMaps) {
   EXPECT_TRUE(matches.All().empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Endpoints, Oracle, testing::Values(1, 3, 20, 200));
+INSTANTIATE_TEST_SUITE_P(Endpoints, Oracle, testing::Values(1, 3, 20, 200, 700));
 
 // Past its memory the index forgets, but never invents, and never takes a byte more.
 TEST(OracleAtTheCap, NothingIsInventedAndTheCapHolds) {

@@ -195,7 +195,7 @@ TEST(PrefixIndexMemory, TheLeastRecentlyUsedLeaveFirst) {
   clock.Advance(seconds(60));
   index.Touch({1, 1}, kept);
   clock.Advance(seconds(60));
-  for (int i = 0; i < 72'000; ++i) index.Add(slot, kGpu, rng());
+  for (int i = 0; i < 68'000; ++i) index.Add(slot, kGpu, rng());
   const auto there = [&](const std::vector<uint64_t>& keys) {
     return std::count_if(keys.begin(), keys.end(),
                          [&](uint64_t key) { return index.AgeSeconds(slot, key).has_value(); });

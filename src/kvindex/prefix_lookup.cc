@@ -224,12 +224,9 @@ class PrefixWalk {
   Planes Sorted(cells::Record& record) const {
     Planes planes;
     for (const Holding h : weights_.Order()) {
-      for (int p = 0; p < record.planes; ++p) {
-        if (record.holding_of[p] != h) continue;
-        planes.bits[planes.count] = record.Plane(p);
-        planes.holding[planes.count++] = h;
-      }
-      if (planes.count == record.planes) break;
+      if ((record.holdings >> h & 1) == 0) continue;
+      planes.bits[planes.count] = record.Plane(h);
+      planes.holding[planes.count++] = h;
     }
     return planes;
   }

@@ -13,8 +13,9 @@ using cells::kCells;
 using cells::Table;
 using cells::Word;
 
-constexpr int kInlineMax = 3;  // holders of a key in cells of their own; one more makes a record
+constexpr int kInlineMax = 2;  // holders of a key in cells of their own; one more makes a record
 constexpr uint32_t kBucketsMin = 2;
+constexpr int kMovesMax = 2;
 constexpr size_t kRetiredMax = 16;  // records; then freeing is tried
 
 constexpr size_t kHugePage = 2u << 20;
@@ -62,9 +63,6 @@ void Shard::Open(ShardContext& context, uint32_t number) {
 
 Shard::~Shard() {
   for (const Retired& retired : retired_) Free(retired);
-  for (uint32_t i = 0; i < numbers_; ++i) {
-    if (cells::Record* record = records.At(i).load()) cells::Record::Delete(record);
-  }
   Cells().Delete();
 }
 
@@ -177,9 +175,22 @@ std::optional<uint32_t> Shard::AgeTicks(uint32_t slot, uint64_t key, const cells
   return std::nullopt;
 }
 
-// A free cell in the key's buckets, made if need be by moving one resident to its other bucket. A moving cell is there
-// twice for a moment; the new version between the copy and the erasure sends a reader back that saw neither.
-Shard::Cell Shard::Room(Table at, const cells::Hash& hash) {
+Shard::Cell Shard::FreeCell(Table at, uint32_t bucket) {
+  for (int i = 0; i < kCells; ++i) {
+    if (at.At(bucket)->word[i].load(std::memory_order_relaxed) == 0) return {at.At(bucket), i};
+  }
+  return {};
+}
+
+uint32_t Shard::OtherBucket(Table at, Cell resident, uint32_t from) {
+  uint32_t places[2];
+  cells::Hash(resident.bucket->key[resident.i].load(std::memory_order_relaxed))
+      .Buckets(at.Buckets(), places[0], places[1]);
+  return places[0] == from ? places[1] : places[0];
+}
+
+// A free cell in the key's buckets, made if need be by moving up to `moves` residents to their other buckets.
+Shard::Cell Shard::Room(Table at, const cells::Hash& hash, int moves) {
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   Cell free[2];
@@ -192,20 +203,31 @@ Shard::Cell Shard::Room(Table at, const cells::Hash& hash) {
     }
   }
   if (count[0] + count[1] > 0) return count[1] > count[0] ? free[1] : free[0];
-  for (const uint32_t from : place) {
+  for (int m = 1; m <= moves; ++m) {
+    if (const Cell room = RoomByMoving(at, place, m)) return room;
+  }
+  return {};
+}
+
+// A moving cell is there twice for a moment; the new version between the copy and the erasure sends a reader back that
+// saw neither. Two moves: the resident's other bucket is full, and one of its residents makes room first.
+Shard::Cell Shard::RoomByMoving(Table at, std::span<const uint32_t> full, int moves) {
+  for (const uint32_t from : full) {
+    uint32_t others[kCells];
     for (int i = 0; i < kCells; ++i) {
+      others[i] = OtherBucket(at, {at.At(from), i}, from);
+      __builtin_prefetch(at.At(others[i]));
+    }
+    for (int i = 0; i < kCells; ++i) {
+      Cell to = FreeCell(at, others[i]);
+      if (!to && moves > 1) to = RoomByMoving(at, std::span(others).subspan(static_cast<size_t>(i), 1), moves - 1);
+      if (!to) continue;
       const Cell resident{at.At(from), i};
-      const uint64_t key = resident.bucket->key[i].load(std::memory_order_relaxed);
-      uint32_t other[2];
-      cells::Hash(key).Buckets(at.Buckets(), other[0], other[1]);
-      Bucket* const to = at.At(other[0] == from ? other[1] : other[0]);
-      for (int k = 0; k < kCells; ++k) {
-        if (to->word[k].load(std::memory_order_relaxed) != 0) continue;
-        Put({to, k}, key, resident.word().load(std::memory_order_relaxed));
-        resident.bucket->version.fetch_add(1);
-        resident.word().store(0);
-        return resident;
-      }
+      const Word word = resident.word().load(std::memory_order_relaxed);
+      Put(to, resident.bucket->key[i].load(std::memory_order_relaxed), word);
+      resident.bucket->version.fetch_add(1);
+      resident.word().store(0);
+      return resident;
     }
   }
   return {};
@@ -221,7 +243,7 @@ bool Shard::Copy(Table old, Table grown) {
       const Word word = old.At(b)->word[i].load(std::memory_order_relaxed);
       if (word == 0) continue;
       const uint64_t key = old.At(b)->key[i].load(std::memory_order_relaxed);
-      const Cell to = Room(grown, cells::Hash(key));
+      const Cell to = Room(grown, cells::Hash(key), kMovesMax);
       if (!to) return false;
       Put(to, key, word);
     }
@@ -285,13 +307,14 @@ void Shard::EvictCell(Cell cell) {
 
 // A free cell for the key: by growing, or else in the place of the least recently used.
 Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now) {
-  if (live_ < uint64_t{Cells().Buckets()} * kCells * 17 / 20) {
-    if (const Cell free = Room(Cells(), hash)) return free;
+  if (live_ < uint64_t{Cells().Buckets()} * kCells * 9 / 10) {
+    if (const Cell free = Room(Cells(), hash, kMovesMax)) return free;
   }
   while (Grow()) {
-    if (const Cell free = Room(Cells(), hash)) return free;
+    if (const Cell free = Room(Cells(), hash, kMovesMax)) return free;
   }
-  if (const Cell free = Room(Cells(), hash)) return free;
+  // A table that may not grow becomes fuller than it would otherwise, but not at any price.
+  if (const Cell free = Room(Cells(), hash, 1)) return free;
   const Table at = Cells();
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
@@ -386,16 +409,14 @@ void Shard::Reclaim() {
 }
 
 void Shard::Free(const Retired& retired) {
-  const size_t bytes = retired.record == nullptr ? retired.table.Bytes() : retired.record->bytes;
+  const size_t bytes = retired.record == nullptr ? retired.table.Bytes() : retired.record->Bytes();
   context_->budget.Give(bytes);
   if (retired.record == nullptr) {
     retired.table.Delete();
     return;
   }
   if (retired.number >= 0) {
-    // Nobody can look the number up any more; it may name another record.
-    records.At(static_cast<uint32_t>(retired.number)).store(nullptr);
-    free_numbers_.push_back(static_cast<uint32_t>(retired.number));
+    records.Give(static_cast<uint32_t>(retired.number));
   }
   cells::Record::Delete(retired.record);
 }

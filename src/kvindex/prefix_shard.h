@@ -4,6 +4,7 @@
 
 #include <array>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "kvindex/prefix_cells.h"
@@ -79,7 +80,10 @@ class alignas(64) Shard {
   Found Find(uint32_t slot, uint64_t key, const cells::Hash& hash) const;
   static void Put(Cell cell, uint64_t key, cells::Word word);
   bool Take(size_t bytes, size_t limit);
-  static Cell Room(cells::Table at, const cells::Hash& hash);
+  static Cell Room(cells::Table at, const cells::Hash& hash, int moves);
+  static Cell FreeCell(cells::Table at, uint32_t bucket);
+  static Cell RoomByMoving(cells::Table at, std::span<const uint32_t> full, int moves);
+  static uint32_t OtherBucket(cells::Table at, Cell resident, uint32_t from);
   bool Grow();
   static bool Copy(cells::Table old, cells::Table grown);
   Cell MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now);
@@ -88,7 +92,7 @@ class alignas(64) Shard {
 
   cells::Record& RecordOf(cells::Word word) const { return *records.At(word & ~cells::kRecordBit).load(); }
   cells::Record* Build(const std::vector<cells::Word>& holders);
-  bool NewNumber(uint32_t& number);
+  std::optional<uint32_t> NewNumber();
   PrefixIndex::Stored Promote(const Found& found, uint32_t slot, Holding holding, uint32_t now);
   PrefixIndex::Stored AddToRecord(Cell cell, uint32_t slot, Holding holding, uint32_t now);
   uint8_t RemoveFromRecord(Cell cell, uint32_t slot, uint8_t set);
@@ -103,8 +107,6 @@ class alignas(64) Shard {
   ShardContext* context_ = nullptr;
   std::atomic<cells::Table>* table_ = nullptr;  // the context's
   uint32_t live_ = 0;                           // cells in use
-  uint32_t numbers_ = 0;
-  std::vector<uint32_t> free_numbers_;
   std::vector<Retired> retired_;
 };
 
