@@ -134,7 +134,7 @@ Result<TextFile> KeepText(const std::string& text) {
   return kept;
 }
 
-Status ReadEndpoints(const Flags& flags, gateway::PoolOptions& pool) {
+Status ReadEndpoints(const Flags& flags, serving::PoolOptions& pool) {
   for (const std::string& text : flags.endpoints) {
     const auto address = net::Address::Parse(text);
     if (!address) {
@@ -240,7 +240,7 @@ Result<int> Run(Flags& flags) {
 }
 
 void AddPoolFlags(CLI::App& command, Flags& flags) {
-  gateway::PoolOptions& pool = flags.options.pool;
+  serving::PoolOptions& pool = flags.options.pool;
   CLI::Option* file = command.add_option("--config-file", pool.config_path,
                                          "EndpointPickerConfig, reloaded on change (default: upstream's default)");
   command.add_option("--config-text", flags.config_text, "EndpointPickerConfig as text")->excludes(file);

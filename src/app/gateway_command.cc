@@ -34,7 +34,7 @@ struct Flags {
   uint64_t seed = 0;
 };
 
-Result<gateway::EndpointName> ParseName(const std::string& text) {
+Result<serving::EndpointName> ParseName(const std::string& text) {
   const size_t colon = text.rfind(':');
   const auto port = ParseNumber<uint16_t>(colon == std::string::npos ? "" : text.substr(colon + 1));
   std::string host = text.substr(0, colon);
@@ -43,7 +43,7 @@ Result<gateway::EndpointName> ParseName(const std::string& text) {
                                             "' is not an endpoint; write IP:PORT or NAME:PORT, as 127.0.0.1:8000, "
                                             "[::1]:8000 or vllm.example.com:8000");
   }
-  return gateway::EndpointName{.host = std::move(host), .port = *port};
+  return serving::EndpointName{.host = std::move(host), .port = *port};
 }
 
 // "NAME=FILE".
@@ -65,7 +65,7 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
 }
 
 // Files that belong to one pool, named after it when there are several.
-void SetFiles(const Flags& flags, bool only_pool, gateway::PoolOptions& pool) {
+void SetFiles(const Flags& flags, bool only_pool, serving::PoolOptions& pool) {
   const auto named = [&](const std::string& path) { return only_pool ? path : path + "." + pool.name; };
   if (!flags.decision_log.empty()) pool.decision_log_path = named(flags.decision_log);
   pool.decision_log_bytes_max = flags.decision_log_bytes;
@@ -99,7 +99,7 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
     return Fail(Code::kInvalidArgument, "--shadow works with one pool; run a gateway for the pool to be tried");
   }
   for (size_t i = 0; i < pools; ++i) {
-    gateway::PoolOptions pool;
+    serving::PoolOptions pool;
     pool.shadows = *shadows;
     if (!flags.pool_names.empty())
       pool.name = flags.pool_names[i];

@@ -3,6 +3,7 @@
 // Thread rule: the loop's thread. Ownership: one a stream; views given to it live during the call.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,9 +48,14 @@ class Director {
   virtual ~Director() = default;
   // A request without a body: any endpoint will do.
   virtual tl::expected<Routing, Refusal> AnyEndpoint() = 0;
+  // Before Route, once, for the same request: what may take time. True: Route may follow at once. False: when `ready`
+  // is called, which is on the loop, later, and not at all when the director is destroyed first. The views of `request`
+  // live until Route has returned.
+  virtual bool Prepare(const RequestText& request, std::function<void()> ready) = 0;
   virtual tl::expected<Routing, Refusal> Route(const RequestText& request) = 0;
 
-  // After Route. `served`: "ip:port", empty when the data plane does not say. `add` gets headers for the client.
+  // After Route has let it through. `served`: "ip:port", empty when the data plane does not say. `add` gets headers for
+  // the client.
   virtual void OnResponseHead(int status, std::string_view served, bool event_stream,
                               std::vector<std::pair<std::string, std::string>>& add) = 0;
   virtual void OnResponseBytes(std::string_view bytes) = 0;

@@ -21,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if ((how & 1) != 0) director.answer->streaming = true;
   if ((how & 2) != 0) director.answer->model_sent = "m", director.answer->model_asked = "client";
   if ((how & 4) != 0) director.answer->skip_response = true;
+  director.waits = (how & 64) != 0;
   if ((how & 24) == 8)
     director.answer = tl::unexpected(Refusal{.error = {Code::kUnavailable, "m", ""}, .dropped_reason = "r"});
   if ((how & 24) == 16)
@@ -34,6 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string message(input.substr(0, length));  // exactly its bytes, so that a read beyond them is seen
     input.remove_prefix(message.size());
     stream.OnMessage(message);
+    if (director.ready && ((how & 128) == 0 || input.size() < 2)) std::exchange(director.ready, nullptr)();
   }
   if ((how & 32) != 0) stream.Evict("evicted");
   stream.OnGone();

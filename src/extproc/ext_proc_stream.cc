@@ -114,7 +114,7 @@ void ExtProcStream::AnswerBodyless() {
 void ExtProcStream::OnRequestBody() {
   if (request_ == Request::kNothing) return OutOfOrder("a body before the request's head");
   // Envoy from 1.35 on sends the last piece of a long body twice, now and then (envoyproxy/envoy#46237).
-  if (request_ == Request::kAnswered) return;
+  if (request_ != Request::kHead) return;
   const ProcessingRequest& in = parts_.scratch;
   if (body_.size() + in.body.size() > parts_.options.body_bytes_max) {
     return Refuse(
@@ -123,22 +123,41 @@ void ExtProcStream::OnRequestBody() {
          .dropped_reason = {}});
   }
   body_ += in.body;
-  if (in.end_of_stream) RouteAndAnswer(/*last=*/true);
+  if (in.end_of_stream) Prepare(/*last=*/true);
 }
 
 void ExtProcStream::OnRequestTrailers() {
   if (request_ == Request::kNothing) return OutOfOrder("trailers before the request's head");
-  if (trailers_answered_) return OutOfOrder("trailers of the request again");
-  trailers_answered_ = true;
-  if (request_ == Request::kHead && !RouteAndAnswer(/*last=*/false)) return;
+  if (trailers_came_) return OutOfOrder("trailers of the request again");
+  trailers_came_ = true;
+  if (request_ == Request::kHead) return Prepare(/*last=*/false);
+  if (request_ == Request::kPreparing) return;
   WriteTrailers(Side::kRequest, sink_.Begin());
   sink_.End();
 }
 
-bool ExtProcStream::RouteAndAnswer(bool last) {
-  RequestText text{.id = request_id_, .headers = headers_, .body = body_, .subset = {}};
-  if (parts_.options.use_subset_hint) text.subset = SubsetHint(parts_.scratch.metadata);
-  auto routing = director_.Route(text);
+RequestText ExtProcStream::Text() const {
+  return {.id = request_id_, .headers = headers_, .body = body_, .subset = subset_};
+}
+
+void ExtProcStream::Prepare(bool last) {
+  request_ = Request::kPreparing;
+  body_is_last_ = last;
+  if (parts_.options.use_subset_hint) subset_ = SubsetHint(parts_.scratch.metadata);
+  if (director_.Prepare(Text(), [this] { Finish(); })) Finish();
+}
+
+void ExtProcStream::Finish() {
+  if (closed_ || response_ != Response::kNothing || !RouteAndAnswer()) return;
+  if (trailers_came_) {
+    WriteTrailers(Side::kRequest, sink_.Begin());
+    sink_.End();
+  }
+  if (peer_ended_) OnGone();
+}
+
+bool ExtProcStream::RouteAndAnswer() {
+  auto routing = director_.Route(Text());
   if (!routing) {
     Refuse(routing.error());
     return false;
@@ -148,7 +167,7 @@ bool ExtProcStream::RouteAndAnswer(bool last) {
   streaming_ = routing->streaming;
   const std::string_view body = routing->body ? std::string_view(*routing->body) : std::string_view(body_);
   AnswerRequestHead(*routing, body.size(), /*with_request_headers=*/true);
-  if (last || !body.empty()) SendBody(Side::kRequest, body, last);
+  if (body_is_last_ || !body.empty()) SendBody(Side::kRequest, body, body_is_last_);
   if (!routing->model_sent.empty()) restorer_.emplace(routing->model_sent, routing->model_asked);
   // What the request was is not needed any more: a long prompt must not be kept as long as its answer takes.
   body_ = std::string();
@@ -274,6 +293,14 @@ void ExtProcStream::OnGone() {
   const bool over = response_ == Response::kHead && !response_bodies_come_;
   End(over ? EndCause::kNatural : EndCause::kClientLeft);
   Close(kGrpcOk, "");
+}
+
+void ExtProcStream::OnEnd() {
+  if (request_ == Request::kPreparing && response_ == Response::kNothing) {
+    peer_ended_ = true;
+  } else {
+    OnGone();
+  }
 }
 
 void ExtProcStream::Evict(std::string_view reason) {

@@ -6,6 +6,8 @@
 // piece does (upstream never answers them). A response's head may come at any time after the request's: Envoy answers
 // for itself too. A piece of body behind the end is passed over, because Envoy repeats the last one at times. Whatever
 // else is out of order ends the stream with INVALID_ARGUMENT.
+// While the director prepares, what comes of the request's side is remembered; an answer that comes before its
+// request was sent on is Envoy's own, and ends the preparing.
 // Thread rule: the loop's thread. Ownership: borrows everything; owns the request until it is routed.
 // Cost: one copy of the request's head and body; no allocation for a piece of a streamed answer.
 // Limits: Options; a message's size is the transport's.
@@ -54,15 +56,17 @@ class ExtProcStream {
 
   // Once the stream is closed, messages are ignored.
   void OnMessage(std::string_view message);
-  // The peer is gone, or has nothing more to say. Also a no-op once the stream is closed.
+  // The peer is gone. Also a no-op once the stream is closed.
   void OnGone();
+  // The peer has nothing more to say: a request that is complete still gets its answer.
+  void OnEnd();
   // Takes a request back after it was dispatched: the client gets 429. Ignored when the answer is already complete.
   void Evict(std::string_view reason);
 
   bool closed() const { return closed_; }
 
  private:
-  enum class Request : uint8_t { kNothing, kHead, kAnswered };
+  enum class Request : uint8_t { kNothing, kHead, kPreparing, kAnswered };
   enum class Response : uint8_t { kNothing, kHead, kDone };
 
   void OnRequestHeaders(std::string_view message);
@@ -75,8 +79,12 @@ class ExtProcStream {
   void KeepHead(std::string_view message);
   void FindRequestId();
   void AnswerBodyless();
-  // `last`: the body's end is the request's.
-  bool RouteAndAnswer(bool last);
+  RequestText Text() const;
+  // The request is complete. `last`: its body's end is its own, no trailers follow.
+  void Prepare(bool last);
+  // The request is sent on, or refused, and its trailers with it when they are there.
+  void Finish();
+  bool RouteAndAnswer();
   void AnswerRequestHead(const Routing& routing, size_t body_bytes, bool with_request_headers);
   void SendBody(Side side, std::string_view body, bool end_of_stream);
   void PassOn(std::string_view bytes, bool end);
@@ -93,7 +101,9 @@ class ExtProcStream {
   Response response_ = Response::kNothing;
   bool closed_ = false;
   bool routed_ = false;  // the director waits for OnEnd
-  bool trailers_answered_ = false;
+  bool trailers_came_ = false;
+  bool body_is_last_ = false;
+  bool peer_ended_ = false;  // while the director prepared
   bool response_bodies_come_ = true;
   bool streaming_ = false;
   bool request_id_made_ = false;
@@ -102,6 +112,7 @@ class ExtProcStream {
   std::vector<HeaderView> headers_;
   std::string request_id_;
   std::string body_;
+  std::optional<std::vector<std::string>> subset_;
   std::string held_;      // of an answer that is not streamed
   std::string restored_;  // scratch
   std::optional<parse::ModelRestorer> restorer_;

@@ -372,6 +372,44 @@ TEST(ExtProcStream, AnswersALocalReplyBeforeTheBodysEnd) {
   EXPECT_THAT(x.director.Take(), IsEmpty());
 }
 
+TEST(ExtProcStream, WaitsForTheDirector) {
+  Exchange x;
+  x.director.waits = true;
+  x.Send(HeadMessage(2, {{"x-request-id", "r1"}})).Send(BodyMessage(4, "{}", true));
+  x.Send(BodyMessage(4, "{}", true));
+  EXPECT_THAT(x.sink.Take(), IsEmpty());
+  EXPECT_THAT(x.director.Take(), IsEmpty());
+  x.director.ready();
+  EXPECT_THAT(x.director.Take(), ElementsAre("route x-request-id=r1 '{}'"));
+  EXPECT_THAT(x.sink.Take(), ElementsAre(kRouted, "request-body '{}' end"));
+
+  Exchange trailers;
+  trailers.director.waits = true;
+  trailers.Send(HeadMessage(2, {{"x-request-id", "r1"}})).Send(BodyMessage(4, "{}", false)).Send(TrailersMessage(6));
+  EXPECT_THAT(trailers.sink.Take(), IsEmpty());
+  trailers.stream.OnEnd();
+  trailers.director.ready();
+  EXPECT_THAT(trailers.sink.Take(), ElementsAre(kRouted, "request-body '{}'", "request-trailers", "closed 0"));
+}
+
+TEST(ExtProcStream, RoutesNothingThatEndedWhileTheDirectorPrepared) {
+  Exchange left;
+  left.director.waits = true;
+  left.Send(HeadMessage(2, {{"x-request-id", "r1"}})).Send(BodyMessage(4, "{}", true));
+  left.stream.OnGone();
+  left.director.ready();
+  EXPECT_THAT(left.sink.Take(), ElementsAre("closed 0"));
+  EXPECT_THAT(left.director.Take(), IsEmpty());
+
+  Exchange answered;  // by Envoy: its route's timeout
+  answered.director.waits = true;
+  answered.Send(HeadMessage(2, {{"x-request-id", "r1"}})).Send(BodyMessage(4, "{}", true));
+  answered.Send(HeadMessage(3, {{":status", "504"}}, true));
+  answered.director.ready();
+  EXPECT_THAT(answered.sink.Take(), ElementsAre("response-headers x-went-into-resp-headers=true"));
+  EXPECT_THAT(answered.director.Take(), IsEmpty());
+}
+
 TEST(ExtProcStream, PassesOverALastPieceThatComesTwice) {
   Exchange x;
   x.Routed().Send(BodyMessage(4, "{}", true));

@@ -23,6 +23,7 @@ class NoAnswers final : public ReplySink {
 class FixedDirector final : public Director {
  public:
   tl::expected<Routing, Refusal> AnyEndpoint() override { return Routing{.destination = "10.0.0.2:8000"}; }
+  bool Prepare(const RequestText&, std::function<void()>) override { return true; }
   tl::expected<Routing, Refusal> Route(const RequestText&) override {
     return Routing{.destination = "10.0.0.2:8000", .streaming = true};
   }

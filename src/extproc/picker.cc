@@ -1,9 +1,11 @@
 #include "extproc/picker.h"
 
+#include <array>
+
 #include "extproc/health_service.h"
-#include "gateway/watched_file.h"
 #include "observe/log.h"
 #include "openai/error_body.h"
+#include "serving/watched_file.h"
 
 namespace sluice::extproc {
 
@@ -23,7 +25,7 @@ class Picker::Stream final : public net::GrpcHandler, private ReplySink {
       : call_(call), director_(*picker.parts_), protocol_(picker.stream_parts_, director_, *this) {}
 
   void OnMessage(std::string_view message) override { protocol_.OnMessage(message); }
-  void OnEnd() override { protocol_.OnGone(); }
+  void OnEnd() override { protocol_.OnEnd(); }
   void OnClosed() override { protocol_.OnGone(); }
 
  private:
@@ -48,6 +50,7 @@ Picker::Picker(runtime::Loop& loop, PickerOptions options)
       client_(loop, {}),
       reader_({.bytes_max = options_.stream.body_bytes_max}),
       receipts_({.count_max = options_.receipts_max, .bytes_max = options_.receipts_bytes_max}),
+      debug_(loop_, pools_, receipts_, registry_, metrics_),
       stream_parts_{.options = options_.stream, .rng = rng_, .scratch = scratch_},
       health_server_(loop, {}, net::GrpcCall::Accept(health_methods_)),
       metrics_server_(loop, {.error_body = [](const Error& error) { return openai::ErrorBody(error); }},
@@ -60,17 +63,14 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   std::unique_ptr<Picker> picker(new Picker(loop, std::move(options)));
   Picker& p = *picker;
   p.options_.pool.seed = p.options_.seed;
-  auto pool = gateway::ServingPool::Open(loop, p.client_, p.metrics_, p.options_.pool);
+  auto pool = serving::ServingPool::Open(loop, p.client_, p.metrics_, p.options_.pool);
   if (!pool) return tl::unexpected(pool.error());
-  p.pool_ = std::move(*pool);
-  if (p.pool_->prompt_tokens() != nullptr) {
-    Log(Level::kWarn, "extproc", "exact token ids are configured, and not made by this command: prompts are estimated",
-        {{"pool", p.pool_->name()}});
-  }
+  serving::ServingPool& serving = **pool;
+  if (const Status added = p.pools_.Add(std::move(*pool)); !added) return tl::unexpected(added.error());
   p.parts_.emplace(DirectorParts{.loop = loop,
                                  .clock = p.clock_,
                                  .reader = p.reader_,
-                                 .pool = *p.pool_,
+                                 .pool = serving,
                                  .metrics = p.metrics_,
                                  .receipts = p.receipts_,
                                  .rng = p.rng_,
@@ -93,6 +93,17 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   return picker;
 }
 
+Task<> Picker::Handle(net::ServerExchange& exchange) {
+  const net::MessageHead& head = exchange.head();
+  serving::HttpReply reply{.status = 405, .body = openai::DetailBody("Method Not Allowed")};
+  if (head.method == "GET" || head.method == "HEAD") {
+    auto told = debug_.Get(head.path(), head.query());
+    reply = told ? std::move(*told) : serving::HttpReply{.status = 404, .body = openai::DetailBody("Not Found")};
+  }
+  const std::array<net::Header, 1> headers = {net::Header{"content-type", reply.type}};
+  co_await exchange.Respond(reply.status, headers, reply.body);
+}
+
 // The pool has been read when this is called, so health says from the beginning what is true.
 Status Picker::Listen() {
   if (const Status listening = server_->Listen({options_.host, options_.port}); !listening) return listening;
@@ -102,7 +113,7 @@ Status Picker::Listen() {
   if (const Status listening = metrics_server_.Listen({options_.host, options_.metrics_port}); !listening) {
     return listening;
   }
-  pool_->Start();
+  pools_.Start();
   if (options_.reload_certificate) tasks_.Spawn(WatchCertificate());
   return {};
 }
@@ -110,8 +121,8 @@ Status Picker::Listen() {
 // Connections keep the certificate that they began with. Files that do not fit change nothing: a new certificate is
 // there some time before its key.
 Task<> Picker::WatchCertificate() {
-  gateway::WatchedFile certificate(options_.tls->certificate_path, kCertificateBytesMax);
-  gateway::WatchedFile key(options_.tls->key_path, kCertificateBytesMax);
+  serving::WatchedFile certificate(options_.tls->certificate_path, kCertificateBytesMax);
+  serving::WatchedFile key(options_.tls->key_path, kCertificateBytesMax);
   for (bool first = true;; first = false) {
     const auto new_certificate = certificate.Read();
     const auto new_key = key.Read();
@@ -132,7 +143,7 @@ Task<size_t> Picker::Drain(Duration timeout) {
   const size_t cut = co_await server_->Drain(timeout);
   co_await health_server_.Drain(Duration::zero());
   co_await metrics_server_.Drain(Duration::zero());
-  pool_->SaveState();
+  for (const auto& pool : pools_.all()) pool->SaveState();
   co_return cut;
 }
 

@@ -11,8 +11,6 @@
 #include "codec/json/reader.h"
 #include "extproc/ext_proc_stream.h"
 #include "extproc/pool_director.h"
-#include "gateway/gateway_metrics.h"
-#include "gateway/serving_pool.h"
 #include "net/grpc_server.h"
 #include "net/http2_server.h"
 #include "net/http_client.h"
@@ -20,6 +18,9 @@
 #include "net/tls_stream.h"
 #include "observe/metrics.h"
 #include "schedule/receipt_ring.h"
+#include "serving/debug_routes.h"
+#include "serving/pools.h"
+#include "serving/router_metrics.h"
 
 namespace sluice::extproc {
 
@@ -28,7 +29,7 @@ struct PickerOptions {
   uint16_t port = 9002;
   uint16_t health_port = 9003;
   uint16_t metrics_port = 9090;
-  gateway::PoolOptions pool;
+  serving::PoolOptions pool;
   std::optional<net::TlsContext::Options> tls =
       net::TlsContext::Options{};   // of the ext_proc port; nothing: clear text
   bool reload_certificate = false;  // when its files change
@@ -61,35 +62,27 @@ class Picker {
 
  private:
   class Stream;
-  struct Reply {
-    int status = 200;
-    std::string body;
-    std::string_view type = "application/json";
-  };
 
   Picker(runtime::Loop& loop, PickerOptions options);
   bool Serving() const { return !draining_; }
   runtime::Task<> WatchCertificate();
 
-  // The metrics and debug port (debug_routes.cc).
+  // The metrics and debug port.
   runtime::Task<> Handle(net::ServerExchange& exchange);
-  Reply Route(std::string_view path, std::string_view query);
-  Reply Decision(std::string_view request_id, bool table) const;
-  Reply PolicyReport(bool table) const;
-  std::string EndpointsBody();
 
   runtime::Loop& loop_;
   PickerOptions options_;
   SystemClock clock_;
   Rng rng_;
   observe::Registry registry_;
-  gateway::GatewayMetrics metrics_;
+  serving::RouterMetrics metrics_;
   net::HttpClient client_;
   codec::JsonReader reader_;
   schedule::ReceiptRing receipts_;
   observe::Every note_log_{10};
   ProcessingRequest scratch_;
-  std::unique_ptr<gateway::ServingPool> pool_;
+  serving::Pools pools_;  // one
+  serving::DebugRoutes debug_;
   std::optional<DirectorParts> parts_;
   ExtProcStream::Parts stream_parts_;
   std::optional<net::TlsContext> tls_;

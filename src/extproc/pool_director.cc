@@ -61,17 +61,16 @@ void PoolDirector::ReadHead(const RequestText& request) {
   path_.resize(std::min(path_.size(), path_.find('?')));
 }
 
-// The body in place of the client's, when another model is asked for.
-Result<std::optional<std::string>> PoolDirector::ReadBody(const RequestText& request) {
+Status PoolDirector::ReadBody(std::string_view body) {
   const auto route = parts_.pool.parsers().For(path_);
   if (!route) return tl::unexpected(route.error());
   route_ = *route;
-  const auto facts = parse::ReadRequest(*route, parts_.reader, request.body, request_);
+  const auto facts = parse::ReadRequest(*route, parts_.reader, body, request_);
   if (!facts) return tl::unexpected(facts.error());
   const std::string_view wanted = HeaderOf(request_, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
   if (!facts->can_rewrite_model) {
     request_.target_model = wanted;
-    return std::nullopt;
+    return {};
   }
   if (!wanted.empty()) request_.target_model = wanted;
   const auto ruled = parts_.pool.objects().Rewrite(request_.model, parts_.rng);
@@ -82,10 +81,39 @@ Result<std::optional<std::string>> PoolDirector::ReadBody(const RequestText& req
   const bool any_model_will_do = route->api == parse::Api::kModelOnly && !ruled;  // tokenizing, say
   if (request_.target_model.empty() && !any_model_will_do)
     return Fail(Code::kInvalidArgument, "model not found in request body");
-  if (request_.target_model == request_.model) return std::nullopt;
-  auto body = parse::RewriteModel(request.body, request_.target_model);
-  if (!body) return tl::unexpected(body.error());
-  return std::move(*body);
+  if (request_.target_model == request_.model) return {};
+  auto rewritten = parse::RewriteModel(body, request_.target_model);
+  if (!rewritten) return tl::unexpected(rewritten.error());
+  rewritten_ = std::move(*rewritten);
+  return {};
+}
+
+// The prompts are views into the reader, which other requests have used since.
+Status PoolDirector::ReadAgain(std::string_view body) {
+  const std::string model = request_.model, target = request_.target_model;
+  request_.prompts.clear();
+  const auto facts = parse::ReadRequest(*route_, parts_.reader, body, request_);
+  request_.model = model;
+  request_.target_model = target;
+  return facts ? Status{} : Status(tl::unexpected(facts.error()));
+}
+
+runtime::Task<> PoolDirector::Tokenize(PoolDirector* self, std::string_view body, std::function<void()> ready) {
+  const std::shared_ptr<serving::PromptTokens> source = self->parts_.pool.prompt_tokens();
+  const std::string_view sent = self->rewritten_ ? std::string_view(*self->rewritten_) : body;
+  self->tokens_ = co_await source->Make(self->route_->api, sent, self->request_);
+  self->read_ = self->ReadAgain(body);
+  self->tokens_.Apply(self->request_);
+  ready();
+}
+
+bool PoolDirector::Prepare(const RequestText& request, std::function<void()> ready) {
+  ReadHead(request);
+  read_ = ReadBody(request.body);
+  if (!read_ || parts_.pool.prompt_tokens() == nullptr) return true;
+  tokenizing_.emplace(parts_.loop);
+  tokenizing_->Spawn(Tokenize(this, request.body, std::move(ready)));
+  return false;
 }
 
 tl::expected<Routing, Refusal> PoolDirector::Refused(Refusal refusal) {
@@ -94,19 +122,17 @@ tl::expected<Routing, Refusal> PoolDirector::Refused(Refusal refusal) {
   return tl::unexpected(std::move(refusal));
 }
 
-tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& request) {
-  ReadHead(request);
-  auto body = ReadBody(request);
+tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& /*request*/) {
   request_.priority = parts_.pool.PriorityOf(request_.objective);
   schedule::ReadHeaders(parts_.pool.scheduler().policy(), request_);
   series_ = &parts_.metrics.SeriesOf(request_.model, request_.target_model, request_.fairness_id, request_.priority);
-  if (!body) return Refused({.error = body.error(), .dropped_reason = {}});
+  if (!read_) return Refused({.error = read_.error(), .dropped_reason = {}});
   auto routing = Decide();
   if (!routing) return routing;
   routing->streaming = request_.streaming;
   routing->skip_response = SkipsResponse(*route_, request_);
-  if (*body) {
-    routing->body = std::move(*body);
+  if (rewritten_) {
+    routing->body = std::move(*rewritten_);
     if (!request_.model.empty()) {
       routing->model_sent = request_.target_model;
       routing->model_asked = request_.model;

@@ -1,6 +1,7 @@
 // For tests of the protocol: messages as Envoy writes them, and answers as a line of text.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -139,7 +140,14 @@ class ScriptedDirector final : public Director {
     heard.push_back("any");
     return answer;
   }
+  bool Prepare(const RequestText& /*request*/, std::function<void()> then) override {
+    SLUICE_CHECK(!prepared, "once");
+    prepared = true;
+    if (waits) ready = std::move(then);
+    return !waits;
+  }
   tl::expected<Routing, Refusal> Route(const RequestText& request) override {
+    SLUICE_CHECK(prepared, "before it is routed");
     std::string line = "route";
     for (const HeaderView& header : request.headers) {
       line += " " + std::string(header.name) + "=" + std::string(header.value);
@@ -173,6 +181,9 @@ class ScriptedDirector final : public Director {
 
   tl::expected<Routing, Refusal> answer = Routing{.destination = "10.0.0.2:8000"};
   std::vector<std::pair<std::string, std::string>> response_headers;
+  bool waits = false;           // with Prepare, until the test calls `ready`
+  std::function<void()> ready;  // null: nothing is awaited
+  bool prepared = false;
   std::vector<std::string> heard;
   std::string seen;  // bytes of the answer
   int open = 0;

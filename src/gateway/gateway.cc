@@ -1,6 +1,7 @@
 #include "gateway/gateway.h"
 
 #include <array>
+#include <map>
 
 #include "observe/log.h"
 #include "openai/error_body.h"
@@ -36,6 +37,7 @@ Gateway::Gateway(runtime::Loop& loop, GatewayOptions options)
       client_(loop, {}),
       reader_({.bytes_max = options_.body_bytes_max}),
       receipts_({.count_max = options_.receipts_max, .bytes_max = options_.receipts_bytes_max}),
+      debug_(loop_, pools_, receipts_, registry_, metrics_),
       parts_{.loop = loop_,
              .clock = clock_,
              .client = client_,
@@ -56,9 +58,9 @@ Gateway::~Gateway() = default;
 
 Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptions options) {
   std::unique_ptr<Gateway> gateway(new Gateway(loop, std::move(options)));
-  for (PoolOptions& pool_options : gateway->options_.pools) {
+  for (serving::PoolOptions& pool_options : gateway->options_.pools) {
     if (pool_options.seed == 0) pool_options.seed = gateway->options_.seed;
-    auto pool = ServingPool::Open(loop, gateway->client_, gateway->metrics_, pool_options);
+    auto pool = serving::ServingPool::Open(loop, gateway->client_, gateway->metrics_, pool_options);
     if (!pool) return tl::unexpected(pool.error());
     if (const Status added = gateway->pools_.Add(std::move(*pool)); !added) return tl::unexpected(added.error());
   }
@@ -103,7 +105,7 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
     co_await Ask(exchange, request_id);
     co_return;
   }
-  Reply reply;
+  serving::HttpReply reply;
   if (method == "POST" && path == "/debug/policy/promote") {
     reply = Promote(exchange.head().query(), exchange.peer());
   } else {
@@ -116,8 +118,7 @@ Task<> Gateway::Handle(net::ServerExchange& exchange) {
       {{"request_id", request_id}, {"method", method}, {"path", path}, {"status", reply.status}});
 }
 
-Gateway::Reply Gateway::Route(const net::MessageHead& head, bool get) {
-  constexpr std::string_view kDecisions = "/debug/decisions/";
+serving::HttpReply Gateway::Route(const net::MessageHead& head, bool get) {
   const std::string_view path = head.path();
   if (get) {
     if (path == "/v1/models") return {.body = ModelsBody()};
@@ -127,21 +128,34 @@ Gateway::Reply Gateway::Route(const net::MessageHead& head, bool get) {
       return {.status = ready ? 200 : 503, .body = ready ? R"({"ready":true})" : R"({"ready":false})"};
     }
     if (path == "/version") return {.body = R"({"version":")" SLUICE_VERSION R"("})"};
-    if (path == "/metrics") {
-      for (const auto& pool : pools_.all()) {
-        metrics_.Pool(pool->name(), *pool->View(), loop_.Now());
-        metrics_.Latency(pool->name(), pool->scheduler().latency().model().Describe());
-      }
-      return {.body = registry_.Render(), .type = "text/plain; version=0.0.4; charset=utf-8"};
-    }
-    if (path == "/debug/endpoints") return {.body = EndpointsBody()};
-    if (path == "/debug/policy") return PolicyReport(head.query());
-    if (path == "/debug/latency") return LatencyReport();
-    if (path == "/debug/cache") return CacheReport(head.query());
-    if (path.starts_with(kDecisions)) return Decision(path.substr(kDecisions.size()), head.query());
+    if (auto reply = debug_.Get(path, head.query())) return std::move(*reply);
   }
   const bool known = IsOwnPath(path) ? !get : pools_.AnyParserClaims(path);
   return {.status = known ? 405 : 404, .body = openai::DetailBody(known ? "Method Not Allowed" : "Not Found")};
+}
+
+std::string Gateway::ModelsBody() const {
+  std::map<std::string, std::string> all;
+  for (const auto& pool : pools_.all()) {
+    for (auto& [id, json] : pool->Models()) all.emplace(id, json);
+  }
+  std::string body = R"({"object":"list","data":[)";
+  bool first = true;
+  for (const auto& [id, json] : all) {
+    if (!first) body += ',';
+    first = false;
+    body += json;
+  }
+  body += "]}";
+  return body;
+}
+
+bool Gateway::Ready(bool all_endpoints) const {
+  if (server_.draining()) return false;
+  for (const auto& pool : pools_.all()) {
+    if (!(all_endpoints ? pool->AllReady() : pool->Ready())) return false;
+  }
+  return true;
 }
 
 }  // namespace sluice::gateway

@@ -13,20 +13,21 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "codec/json/reader.h"
-#include "gateway/gateway_metrics.h"
 #include "gateway/inference_call.h"
-#include "gateway/pools.h"
 #include "net/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
 #include "parse/read_request.h"
 #include "schedule/receipt_ring.h"
+#include "serving/debug_routes.h"
+#include "serving/pools.h"
+#include "serving/router_metrics.h"
 
 namespace sluice::gateway {
 
 struct GatewayOptions {
   net::Address listen{"127.0.0.1", 8080};
-  std::vector<PoolOptions> pools;
+  std::vector<serving::PoolOptions> pools;
   size_t body_bytes_max = 64 * 1024 * 1024;
   Duration silence_max = std::chrono::seconds(300);  // an endpoint that sends nothing for so long is given up
   Duration drain_timeout = std::chrono::seconds(30);
@@ -48,28 +49,16 @@ class Gateway {
   runtime::Task<size_t> Drain();
 
  private:
-  struct Reply {
-    int status = 200;
-    std::string body;
-    std::string_view type = "application/json";
-  };
-
   Gateway(runtime::Loop& loop, GatewayOptions options);
   runtime::Task<> Handle(net::ServerExchange& exchange);
-  Reply Route(const net::MessageHead& head, bool get);
+  serving::HttpReply Route(const net::MessageHead& head, bool get);
   std::string RequestIdOf(const net::MessageHead& head);
 
-  // What it serves and in what state its endpoints are (routes.cc).
-  std::string ModelsBody();
-  std::string EndpointsBody();
-  bool Ready(bool all_endpoints);
+  std::string ModelsBody() const;
+  bool Ready(bool all_endpoints) const;
 
-  // Why it decides as it does (debug_routes.cc). `query`: as in the URL.
-  Reply Decision(std::string_view request_id, std::string_view query);
-  Reply PolicyReport(std::string_view query);
-  Reply LatencyReport();
-  Reply CacheReport(std::string_view query);
-  Reply Promote(std::string_view query, const net::Address& peer);
+  // Routes that change or ask something (debug_routes.cc). `query`: as in the URL.
+  serving::HttpReply Promote(std::string_view query, const net::Address& peer);
   runtime::Task<> Ask(net::ServerExchange& exchange, std::string_view request_id);
 
   runtime::Loop& loop_;
@@ -77,12 +66,13 @@ class Gateway {
   SystemClock clock_;
   Rng rng_;
   observe::Registry registry_;
-  GatewayMetrics metrics_;
+  serving::RouterMetrics metrics_;
   net::HttpClient client_;
   codec::JsonReader reader_;
-  Pools pools_;
+  serving::Pools pools_;
   schedule::ReceiptRing receipts_;
   observe::Every note_log_{10};  // of decisions without all their data
+  serving::DebugRoutes debug_;
   CallParts parts_;
   net::HttpServer server_;
 };

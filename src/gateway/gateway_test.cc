@@ -91,7 +91,7 @@ class World {
     GatewayOptions options;
     options.listen = {"127.0.0.1", 0};
     options.seed = 1;
-    PoolOptions pool;
+    serving::PoolOptions pool;
     if (!config.empty()) {
       config_path_ = std::filesystem::path(testing::TempDir()) / ("epp-" + std::to_string(EntropySeed()) + ".yaml");
       std::ofstream(config_path_) << config;

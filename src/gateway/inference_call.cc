@@ -135,7 +135,7 @@ Status InferenceCall::ChoosePool(std::string_view path) {
 }
 
 Task<Status> InferenceCall::Tokenize() {
-  const std::shared_ptr<PromptTokens> source = pool_->prompt_tokens();
+  const std::shared_ptr<serving::PromptTokens> source = pool_->prompt_tokens();
   if (source == nullptr) co_return Status{};
   tokens_ = co_await source->Make(route_.api, body_, request_);
   if (tokens_.waited) co_return ReadAgain();

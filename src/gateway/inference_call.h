@@ -11,15 +11,15 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "codec/json/reader.h"
-#include "gateway/gateway_metrics.h"
-#include "gateway/pools.h"
-#include "gateway/prompt_tokens.h"
 #include "gateway/relay.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "observe/log.h"
 #include "parse/read_request.h"
 #include "schedule/receipt_ring.h"
+#include "serving/pools.h"
+#include "serving/prompt_tokens.h"
+#include "serving/router_metrics.h"
 
 namespace sluice::gateway {
 
@@ -29,8 +29,8 @@ struct CallParts {
   const Clock& clock;
   net::HttpClient& client;
   codec::JsonReader& reader;  // its values die when another call parses: nothing is kept over an await
-  Pools& pools;
-  GatewayMetrics& metrics;
+  serving::Pools& pools;
+  serving::RouterMetrics& metrics;
   schedule::ReceiptRing& receipts;
   Rng& rng;
   observe::Every& note_log;
@@ -80,13 +80,13 @@ class InferenceCall {
 
   model::Request request_;
   std::string body_;
-  PromptTokens::Made tokens_;   // request_'s media may be views into it
-  std::string rewritten_from_;  // the body's own model when another one is asked for
+  serving::PromptTokens::Made tokens_;  // request_'s media may be views into it
+  std::string rewritten_from_;          // the body's own model when another one is asked for
   std::vector<net::Header> client_headers_;
   std::vector<net::Header> headers_;  // of this try
-  ServingPool* pool_ = nullptr;
+  serving::ServingPool* pool_ = nullptr;
   std::string_view rewrite_;  // the InferenceModelRewrite that chose the target model
-  GatewayMetrics::Series* series_ = nullptr;
+  serving::RouterMetrics::Series* series_ = nullptr;
   schedule::ReportedAttributes attributes_;
 
   std::optional<Error> failure_;

@@ -5,8 +5,6 @@
 // Cost: one recv and one send per wake-up; no copy of the response; 1 ns a byte to read its token counts.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 
@@ -15,16 +13,12 @@
 #include "net/http_server.h"
 #include "parse/model_restorer.h"
 #include "parse/usage_reader.h"
+#include "serving/relay_report.h"
 
 namespace sluice::gateway {
 
-enum class RelayOutcome : uint8_t {
-  kDone,        // the answer was relayed whole
-  kNotSent,     // no connection could be made, or it broke before a byte of answer: another endpoint may be tried
-  kBroken,      // the endpoint broke off in the middle; the client was told
-  kTimeout,     // the endpoint was silent for too long; the client was told
-  kClientLeft,  // the client left; the endpoint's work was cancelled
-};
+using serving::RelayOutcome;
+using serving::RelayReport;
 
 struct RelayRequest {
   net::Address address;
@@ -36,20 +30,6 @@ struct RelayRequest {
   Duration silence_max;                                // longest time without a byte from the endpoint
   parse::UsageStyle usage = parse::UsageStyle::kText;  // where the answer has its token counts
   parse::ModelRestorer* restorer = nullptr;            // changes the answer's model name; null: bytes stay as they are
-};
-
-struct RelayReport {
-  RelayOutcome outcome = RelayOutcome::kDone;
-  std::optional<Error> error;  // with kNotSent, kBroken, kTimeout
-  int status = 0;
-  bool event_stream = false;
-  uint64_t response_bytes = 0;          // of the body
-  uint64_t pieces = 0;                  // wake-ups that brought body bytes
-  TimePoint sent;                       // the request was written
-  std::optional<TimePoint> first_byte;  // of the body
-  TimePoint last_byte;
-  std::optional<parse::Usage> usage;
-  uint64_t events = 0;  // of an event stream
 };
 
 // Hears of a relay's progress. Calls come on the loop, between two waits, and must not block.

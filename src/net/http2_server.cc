@@ -43,6 +43,7 @@ Http2Connection::Http2Connection(Http2Server& server, int fd)
       session_(server.options_.session, server.accept_),
       index_(server.connections_.size()) {
   SetSocketOptions(fd);
+  session_.OnWork([this] { wake_.Set(); });
   if (server.options_.tls != nullptr) tls_ = std::make_unique<TlsStream>(*server.options_.tls);
   server_.connections_.push_back(this);
 }

@@ -183,12 +183,14 @@ void Http2Stream::Start(int status, std::span<const Header> headers, bool end) {
   for (const Header& header : headers) all.push_back(ToNv(header.name, header.value));
   const nghttp2_data_provider body{.source = {.ptr = this}, .read_callback = Http2Callbacks::Read};
   nghttp2_submit_response(session_.session_, id_, all.data(), all.size(), end ? nullptr : &body);
+  session_.Worked();
 }
 
 void Http2Stream::Send() {
   if (!deferred_) return;
   deferred_ = false;
   nghttp2_session_resume_data(session_.session_, id_);
+  session_.Worked();
 }
 
 void Http2Stream::Finish(std::span<const Header> trailers) {
@@ -219,10 +221,16 @@ Http2Session::~Http2Session() {
 }
 
 Status Http2Session::Receive(std::string_view bytes) {
+  receiving_ = true;
   const ssize_t read = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  receiving_ = false;
   if (read >= 0) return {};
   return Fail(Code::kInvalidArgument,
               std::string("not HTTP/2, or too much of it: ") + nghttp2_strerror(static_cast<int>(read)));
+}
+
+void Http2Session::Worked() {
+  if (!receiving_ && on_work_) on_work_();
 }
 
 void Http2Session::Pull(std::string& out, size_t bytes_max) {

@@ -90,6 +90,8 @@ class Http2Session {
   Status Receive(std::string_view bytes);
   // Appends what is to be sent, until `out` has about `bytes_max`.
   void Pull(std::string& out, size_t bytes_max);
+  // Called when there is something to pull that no Receive caused; it may be called often, and does not call back.
+  void OnWork(std::function<void()> on_work) { on_work_ = std::move(on_work); }
 
   // Tells the peer not to open streams any more (GOAWAY); those that are open go on.
   void Drain();
@@ -105,9 +107,12 @@ class Http2Session {
   void GiveWindow(Http2Stream& stream);
   void Close(Http2Stream* stream);
   void PingAnswered();
+  void Worked();
 
   Options options_;
   Accept accept_;
+  std::function<void()> on_work_;
+  bool receiving_ = false;
   nghttp2_session* session_ = nullptr;
   std::string* pulled_ = nullptr;  // during Pull
   size_t pull_max_ = 0;

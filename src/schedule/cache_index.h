@@ -1,6 +1,6 @@
 // CacheIndex: what is known of engines' KV caches, as precise prefix producers ask for it. CacheIndexes gives it out:
 // producers with equal settings share one, so that a policy and its shadows follow each engine once. Whoever owns the
-// endpoints (gateway::CacheFeed) implements it and keeps the indexes true by the engines' events; without one nobody
+// endpoints (serving::CacheFeed) implements it and keeps the indexes true by the engines' events; without one nobody
 // listens, and a producer says so.
 // Thread rule: CacheIndexes and the On… calls belong to the scheduler's owner; kvindex::PrefixIndex has its own rule.
 // Ownership: shared; an index lives as long as some policy's state reads it.

@@ -1,4 +1,5 @@
 """`sluice epp` driven by a stock gRPC client: order, pieces, the subset, trailers, refusals, health, TLS, limits."""
+import json
 import subprocess
 
 import grpc
@@ -8,7 +9,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from google.protobuf import struct_pb2
 
-from support import deadline, envoy, servers
+from support import deadline, envoy, servers, tree
 
 DESTINATION = "x-gateway-destination-endpoint"
 
@@ -230,3 +231,36 @@ def test_flags_that_cannot_be_honoured_say_why(run, arguments, words):
     server = run.start("epp", *arguments)
     assert server.process.wait(20) != 0
     assert words in server.said()
+
+
+def test_prompts_are_tokenized_before_the_decision(run, tmp_path):
+    config = tmp_path / "policy.yaml"
+    config.write_text(f"""apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: token-producer
+  parameters: {{tokenizer: {{path: {tree.ROOT / 'test/golden/hf/byte-level'}}}}}
+- type: prefix-cache-scorer
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: prefix-cache-scorer
+""")
+    workers = [run.echo(), run.echo()]
+    picker = envoy.picker(run, *workers, arguments=["--secure-serving=false", "--config-file", str(config)])
+    long_text = " ".join(f"word{i}" for i in range(5000))
+    with grpc.insecure_channel(picker.ext_proc) as channel:
+        for name, text in (("short", "Hello, world!"), ("long", long_text)):
+            answers = talk(channel, request_head(x_request_id=name),
+                           body(json.dumps({"model": "echo", "prompt": text}).encode(), end=True))
+            assert answers[0].WhichOneof("response") == "request_headers"
+            receipt = picker.get_json(f"/debug/decisions/{name}")
+            # A build without cargo has no tokenizer, and says so.
+            assert receipt["token_source"] == "tokenizer" or "without" in receipt["notes"][0], receipt
+            assert receipt["prompt_tokens_estimated"] == (receipt["token_source"] != "tokenizer")
+        for i in range(20):  # clients that leave while their prompts are tokenized take nothing with them
+            call = external_processor_pb2_grpc.ExternalProcessorStub(channel).Process(iter([
+                request_head(x_request_id=f"left-{i}"),
+                body(json.dumps({"model": "echo", "prompt": f"{i} {long_text}"}).encode(), end=True)]))
+            call.cancel()
+        assert talk(channel, request_head(), body(PROMPT, end=True))[0].HasField("request_headers")

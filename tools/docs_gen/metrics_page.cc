@@ -1,6 +1,6 @@
 #include "docs_gen/pages.h"
-#include "gateway/gateway_metrics.h"
 #include "observe/metrics.h"
+#include "serving/router_metrics.h"
 #include "worker/worker_metrics.h"
 
 namespace sluice::docs_gen {
@@ -34,7 +34,7 @@ std::string Table(const observe::Registry& registry) {
 
 std::string MetricsPage() {
   observe::Registry gateway_registry;
-  const gateway::GatewayMetrics gateway_metrics(gateway_registry);
+  const serving::RouterMetrics gateway_metrics(gateway_registry);
   observe::Registry worker_registry;
   worker::WorkerMetrics worker_metrics(worker_registry);
   worker_metrics.Bind({.name = "model", .max_model_len = 8192}, "model");
