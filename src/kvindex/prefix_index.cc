@@ -3,6 +3,7 @@
 #include "kvindex/prefix_index.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -92,11 +93,15 @@ PrefixIndex::PrefixIndex(const Options& options, const Clock& clock) : options_(
 PrefixIndex::~PrefixIndex() = default;
 
 Result<PrefixIndex::Slot> PrefixIndex::AddEndpoint(model::EndpointId endpoint) {
+  {
+    const std::lock_guard forgetting(impl_->forget_mutex);
+    impl_->FreeSlots();
+  }
   const std::lock_guard lock(impl_->endpoints_mutex);
   if (const Slot slot = impl_->SlotOf(endpoint); slot != Speculations::kNoSlot) return slot;
   if (impl_->free_slots.empty() || endpoint.slot >= impl_->by_pool_slot.size()) {
     return Fail(Code::kResourceExhausted, "prefix index: " + std::to_string(options_.endpoints_max) +
-                                              " endpoints are there already; raise its endpoints_max");
+                                              " endpoints are there already, or leaving; raise its endpoints_max");
   }
   const Slot slot = impl_->free_slots.back();
   impl_->free_slots.pop_back();
@@ -104,21 +109,6 @@ Result<PrefixIndex::Slot> PrefixIndex::AddEndpoint(model::EndpointId endpoint) {
   impl_->endpoints[slot].id.store(Impl::Pack(endpoint));
   impl_->by_pool_slot[endpoint.slot].store(static_cast<uint16_t>(slot + 1));
   return slot;
-}
-
-void PrefixIndex::RemoveEndpoint(Slot slot) {
-  {
-    // A scheduler that found the slot before this presumes under the same lock, or finds nobody.
-    const std::lock_guard lock(impl_->speculations_mutex);
-    const uint64_t id = impl_->endpoints[slot].id.exchange(Impl::kNobody);
-    if (id == Impl::kNobody) return;
-    auto& place = impl_->by_pool_slot[static_cast<uint32_t>(id)];
-    if (place.load() == slot + 1) place.store(0);
-    impl_->speculations.Drop(slot, [&](uint64_t key) { Remove(slot, 1u << kSpeculative, key); });
-  }
-  if (HoldersOf(slot) > 0) RemoveAll(slot, 0xff);
-  const std::lock_guard lock(impl_->endpoints_mutex);
-  impl_->free_slots.push_back(slot);
 }
 
 void PrefixIndex::SetTrust(Slot slot, Trust trust) { impl_->endpoints[slot].trust.store(trust); }
@@ -151,13 +141,6 @@ std::optional<uint32_t> PrefixIndex::AgeSeconds(Slot slot, uint64_t key) const {
   const auto ticks = shard.AgeTicks(slot, key, hash, now);
   if (!ticks.has_value()) return std::nullopt;
   return *ticks * cells::kTickSeconds;
-}
-
-void PrefixIndex::RemoveAll(Slot slot, uint8_t set) {
-  for (Shard& shard : impl_->shards) {
-    const std::lock_guard lock(shard.mutex);
-    shard.RemoveAll(slot, set);
-  }
 }
 
 void PrefixIndex::Impl::EndSpeculations(uint32_t now_ms, bool make_room) {
@@ -224,6 +207,7 @@ void PrefixIndex::Maintain() {
     impl_->shards[i].Reclaim();
     if (i == clamped) impl_->shards[i].ClampAges(now);
   }
+  ForgetSome(impl_->context.tables[0].load().Buckets());
 }
 
 Holding PrefixIndex::Tier(std::string_view medium) {
@@ -260,6 +244,7 @@ PrefixIndex::Stats PrefixIndex::Read() const {
   stats.refused = impl_->context.refused.load(std::memory_order_relaxed);
   stats.speculated = impl_->speculated.load(std::memory_order_relaxed);
   stats.speculations_cut = impl_->speculations_cut.load(std::memory_order_relaxed);
+  for (const auto& word : impl_->context.leaving) stats.leaving += static_cast<uint32_t>(std::popcount(word.load()));
   return stats;
 }
 

@@ -7,19 +7,18 @@
 
 #include "base/check.h"
 #include "kvindex/prefix_index_impl.h"
+#include "kvindex/prefix_read.h"
 
 namespace sluice::kvindex {
 
 namespace {
 
 using cells::Bucket;
-using cells::kCells;
 using cells::Word;
 
 constexpr uint32_t kFetchAhead = 16;  // blocks whose buckets are on their way
 constexpr uint32_t kReadAhead = 4;    // blocks whose records are
 constexpr uint32_t kPlaces = 32;      // a power of two, more than kFetchAhead
-constexpr int kRetriesMax = 64;       // each needs a writer that changed the same bucket meanwhile
 
 }  // namespace
 
@@ -94,11 +93,9 @@ class PrefixWalk {
   // which is within this lookup; so the place of a key is found once, when its memory is sent for.
   struct Place {
     uint64_t key;
-    Bucket* buckets[2];
+    const Bucket* buckets[2];
     const Shard* shard;
-    cells::Record* record;
-    int count;
-    Word words[2 * kCells];
+    cells::Holders holders;
   };
 
   Place& At(uint32_t block) { return places_[block % kPlaces]; }
@@ -119,33 +116,10 @@ class PrefixWalk {
     __builtin_prefetch(place.buckets[1]);
   }
 
-  // The key's holders at one moment. The versions are read before and after everything else.
   void Read(uint32_t block) {
     Place& place = At(block);
-    for (int retry = 0; retry < kRetriesMax; ++retry) {
-      place.count = 0;
-      place.record = nullptr;
-      const uint32_t before[] = {place.buckets[0]->version.load(), place.buckets[1]->version.load()};
-      for (const Bucket* const bucket : place.buckets) {
-        // Which cell it is cannot be foretold: no branch a cell.
-        uint32_t equal = 0;
-        for (int i = 0; i < kCells; ++i) equal |= uint32_t{bucket->key[i].load() == place.key} << i;
-        for (; equal != 0; equal &= equal - 1) {
-          const Word word = bucket->word[std::countr_zero(equal)].load();
-          if (cells::IsRecord(word)) {
-            place.record = place.shard->records.At(word & ~cells::kRecordBit).load();
-          } else if (word != 0) {
-            place.words[place.count++] = word;
-          }
-        }
-      }
-      if (place.buckets[0]->version.load() == before[0] && place.buckets[1]->version.load() == before[1]) {
-        if (place.record != nullptr) FetchRecord(place.record);
-        return;
-      }
-    }
-    place.count = 0;
-    place.record = nullptr;
+    cells::ReadHolders(place.key, place.buckets, place.shard->records, place.holders, [] {});
+    if (place.holders.record != nullptr) FetchRecord(place.holders.record);
   }
 
   static void FetchRecord(const cells::Record* record) {
@@ -155,17 +129,17 @@ class PrefixWalk {
 
   // False when nobody is left.
   bool Step(uint32_t block) {
-    const Place& place = At(block);
-    if (place.record != nullptr && !place.record->IsList()) {
-      StepSet(block, *place.record);
+    const cells::Holders& holders = At(block).holders;
+    if (holders.record != nullptr && !holders.record->IsList()) {
+      StepSet(block, *holders.record);
       return low_ < high_;
     }
     uint32_t found = 0;
-    if (place.record == nullptr) {
-      for (int k = 0; k < place.count; ++k) found += Holder(block, place.words[k]);
+    if (holders.record == nullptr) {
+      for (int k = 0; k < holders.count; ++k) found += Holder(block, holders.words[k]);
     } else {
-      for (uint32_t k = 0; k < place.record->capacity; ++k) {
-        if (const Word word = place.record->Words()[k].load()) found += Holder(block, word);
+      for (uint32_t k = 0; k < holders.record->capacity; ++k) {
+        if (const Word word = holders.record->Words()[k].load()) found += Holder(block, word);
       }
     }
     Advance(block, found);

@@ -116,6 +116,11 @@ PrefixIndex::Stored Shard::Add(uint32_t slot, Holding holding, uint64_t key, con
     found.own.word().store(cells::HolderWord(slot, cells::SetOf(word) | bit, now));
     return (cells::SetOf(word) & bit) != 0 ? kHeldAlready : kNew;
   }
+  if (found.others_count >= kInlineMax && context_->purges.load(std::memory_order_relaxed) != 0) {
+    // They are about to move into one of their cells.
+    for (int i = 0; i < found.others_count; ++i) PurgeCell(found.others[i]);
+    found = Find(slot, key, hash);
+  }
   if (found.others_count >= kInlineMax) return Promote(found, slot, holding, now);
   if (!found.free) found.free = MakeRoom(key, hash, now);
   if (!found.free) {
@@ -219,10 +224,13 @@ Shard::Cell Shard::RoomByMoving(Table at, std::span<const uint32_t> full, int mo
       __builtin_prefetch(at.At(others[i]));
     }
     for (int i = 0; i < kCells; ++i) {
+      const Cell resident{at.At(from), i};
+      // Not in a table that is being made: its records are still the old one's too, which was purged just before.
+      if (at.At(0) == Cells().At(0)) PurgeCell(resident);
+      if (resident.word().load(std::memory_order_relaxed) == 0) return resident;
       Cell to = FreeCell(at, others[i]);
       if (!to && moves > 1) to = RoomByMoving(at, std::span(others).subspan(static_cast<size_t>(i), 1), moves - 1);
       if (!to) continue;
-      const Cell resident{at.At(from), i};
       const Word word = resident.word().load(std::memory_order_relaxed);
       Put(to, resident.bucket->key[i].load(std::memory_order_relaxed), word);
       resident.bucket->version.fetch_add(1);
@@ -240,6 +248,7 @@ bool Shard::Copy(Table old, Table grown) {
   for (uint64_t n = 0; n < old.Buckets(); ++n) {
     const auto b = static_cast<uint32_t>(n * 4294967291 % old.Buckets());
     for (int i = 0; i < kCells; ++i) {
+      PurgeCell({old.At(b), i});
       const Word word = old.At(b)->word[i].load(std::memory_order_relaxed);
       if (word == 0) continue;
       const uint64_t key = old.At(b)->key[i].load(std::memory_order_relaxed);
@@ -332,23 +341,6 @@ Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now)
   }
   if (oldest) EvictCell(oldest);
   return oldest;
-}
-
-void Shard::RemoveAll(uint32_t slot, uint8_t set) {
-  const Table at = Cells();
-  for (uint32_t b = 0; b < at.Buckets(); ++b) {
-    for (int i = 0; i < kCells; ++i) {
-      const Cell cell{at.At(b), i};
-      const Word word = cell.word().load(std::memory_order_relaxed);
-      if (word == 0) continue;
-      if (cells::IsRecord(word)) {
-        RemoveFromRecord(cell, slot, set);
-      } else if (cells::SlotOf(word) == slot) {
-        const uint64_t key = cell.bucket->key[i].load(std::memory_order_relaxed);
-        Remove(slot, set, key, cells::Hash(key));
-      }
-    }
-  }
 }
 
 size_t Shard::CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const {

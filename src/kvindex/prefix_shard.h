@@ -33,8 +33,18 @@ struct ShardContext {
   // The shards' tables: side by side and away from what writers change, as readers load one of them for every block.
   alignas(64) std::array<std::atomic<cells::Table>, cells::kShards> tables{};
 
+  // What is to be erased of every block, by slot: everything, or what own history says. A cell that moves is purged
+  // first, so that none passes from before the walk's place (prefix_forget.cc) to behind it.
+  std::vector<std::atomic<uint64_t>> leaving, history_void;  // bitsets
+  std::atomic<uint32_t> purges{0};                           // bits in both
+  uint8_t Void(uint32_t slot) const {
+    const uint64_t bit = uint64_t{1} << slot % 64;
+    if ((leaving[slot / 64].load() & bit) != 0) return 0xff;
+    return (history_void[slot / 64].load() & bit) != 0 ? 1u << kHistory : 0;
+  }
+
   ShardContext(MemoryBudget& b, uint32_t slots, uint32_t readers_max)
-      : budget(b), row((slots + 63) / 64), holders(slots), readers(readers_max) {}
+      : budget(b), row((slots + 63) / 64), holders(slots), readers(readers_max), leaving(row), history_void(row) {}
 };
 
 class alignas(64) Shard {
@@ -49,7 +59,8 @@ class alignas(64) Shard {
   uint8_t Remove(uint32_t slot, uint8_t set, uint64_t key, const cells::Hash& hash);
   void Touch(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now);
   std::optional<uint32_t> AgeTicks(uint32_t slot, uint64_t key, const cells::Hash& hash, uint32_t now) const;
-  void RemoveAll(uint32_t slot, uint8_t set);
+  // Erases what is void (ShardContext::Void) in so many buckets from `begin`; returns where to go on, 0 at the end.
+  uint32_t Purge(uint32_t begin, uint32_t buckets);
   // Adds what each slot holds to its line; returns the cells that were looked at.
   size_t CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const;
   void ClampAges(uint32_t now);
@@ -80,12 +91,12 @@ class alignas(64) Shard {
   Found Find(uint32_t slot, uint64_t key, const cells::Hash& hash) const;
   static void Put(Cell cell, uint64_t key, cells::Word word);
   bool Take(size_t bytes, size_t limit);
-  static Cell Room(cells::Table at, const cells::Hash& hash, int moves);
+  Cell Room(cells::Table at, const cells::Hash& hash, int moves);
   static Cell FreeCell(cells::Table at, uint32_t bucket);
-  static Cell RoomByMoving(cells::Table at, std::span<const uint32_t> full, int moves);
+  Cell RoomByMoving(cells::Table at, std::span<const uint32_t> full, int moves);
   static uint32_t OtherBucket(cells::Table at, Cell resident, uint32_t from);
   bool Grow();
-  static bool Copy(cells::Table old, cells::Table grown);
+  bool Copy(cells::Table old, cells::Table grown);
   Cell MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now);
   void EvictCell(Cell cell);
   static uint32_t AgeOf(const Shard& shard, cells::Word word, uint32_t now);
@@ -96,6 +107,8 @@ class alignas(64) Shard {
   PrefixIndex::Stored Promote(const Found& found, uint32_t slot, Holding holding, uint32_t now);
   PrefixIndex::Stored AddToRecord(Cell cell, uint32_t slot, Holding holding, uint32_t now);
   uint8_t RemoveFromRecord(Cell cell, uint32_t slot, uint8_t set);
+  void PurgeCell(Cell cell);
+  void PurgeSets(Cell cell);
   bool Rebuild(Cell cell, const std::vector<cells::Word>& holders);
   void Collect(cells::Record& record, std::vector<cells::Word>& out) const;
   void Fit(Cell cell);
