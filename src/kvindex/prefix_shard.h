@@ -67,6 +67,7 @@ class alignas(64) Shard {
   void Reclaim();
 
  private:
+  friend struct ShardProbe;  // of a test
   struct Cell {
     cells::Bucket* bucket = nullptr;
     int i = 0;
