@@ -45,10 +45,15 @@ TEST(PrefixIndexThreads, AReaderNeverMissesWhatIsHeldThroughout) {
   threads.emplace_back([&] {
     // An endpoint that comes and goes, with speculation.
     for (uint32_t generation = 1; !stop.load(); ++generation) {
-      const auto slot = *index.AddEndpoint({50, generation});
+      auto slot = index.AddEndpoint({50, generation});
+      // Slots are free again when the lookups of now have ended.
+      while (!slot && !stop.load()) slot = index.AddEndpoint({50, generation});
+      if (!slot) break;
       index.SpeculativeInsert({50, generation}, std::span(chain).first(50));
       index.Touch({0, 1}, chain);
-      index.RemoveEndpoint(slot);
+      // Some stay for the walk to find.
+      for (size_t i = 0; i < 50 && generation % 4 == 0; ++i) index.Add(*slot, kGpu, chain[i]);
+      index.RemoveEndpoint(*slot);
       index.Maintain();
     }
   });
