@@ -38,11 +38,12 @@ void Shard::PurgeCell(Cell cell) {
       const Word now = cell.word().load(std::memory_order_relaxed);
       if (now == 0 || !cells::IsRecord(now)) break;
       Record& record = RecordOf(now);
-      for (uint32_t k = 0; k < record.capacity && !again; ++k) {
+      for (uint32_t k = 0; k < record.capacity; ++k) {
         const Word holder = record.Words()[k].load(std::memory_order_relaxed);
         if (holder == 0 || (cells::SetOf(holder) & context_->Void(cells::SlotOf(holder))) == 0) continue;
         RemoveFromRecord(cell, cells::SlotOf(holder), context_->Void(cells::SlotOf(holder)));
         again = true;
+        break;
       }
     }
     if (const Word left = cell.word().load(std::memory_order_relaxed); left == 0 || cells::IsRecord(left)) return;

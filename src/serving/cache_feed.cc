@@ -198,8 +198,7 @@ void CacheFeed::LookAt(Feed& feed, Seen& seen, const kvindex::FeedStatus& status
   metrics_.Events(pool_, seen.status, status);
   if (status.trust == Trust::kExact && seen.status.trust != Trust::kExact) {
     // What was presumed while its events were not all heard is void: from here on they say everything.
-    kvindex::PrefixIndex& index = feed.index->index;
-    if (const auto slot = index.AddEndpoint(status.id)) index.RemoveAll(*slot, 1u << kvindex::kHistory);
+    feed.index->index.ForgetHistory(status.id);
   }
   seen.status = status;
   if (status.trust != seen.told && (status.trust == Trust::kExact || status.trust_seconds >= kTellAfterSeconds)) {

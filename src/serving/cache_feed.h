@@ -7,8 +7,8 @@
 // kvEventsConfig's socketPort plus its rank ("…-rank-2" in its id); replays likewise, at llm-d.ai/kv-events-replay-port
 // or replaySocketPort. Or, with discoverPods false, at the bound zmqEndpoint alone. Thread rule: the loop's thread;
 // each kvindex::Subscriber has its own. Ownership: an index and its subscriptions end when no policy reads it any more.
-// Cost: Look() a copy of the counters a call; adding and removing an endpoint waits for the subscriber's thread, and
-// removing walks the index.
+// Cost: Look() a copy of the counters a call; adding an endpoint waits for the subscriber's thread, removing one does
+// not.
 #pragma once
 
 #include <map>

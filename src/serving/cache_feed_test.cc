@@ -111,7 +111,7 @@ TEST_F(CacheFeedTest, FollowsTheEndpointsOfThePool) {
 
   feed_.Remove({0, 1});
   EXPECT_EQ(Blocks(*cache, {0, 1}), 0u);
-  EXPECT_EQ(cache->index.Read().holders, 3u);
+  LookUntil([&] { return cache->index.Read().holders == 3; });
   EXPECT_FALSE(Shows(R"(sluice_kv_cache_endpoint_blocks{pool="p",endpoint="127.0.0.1:8001"})"));
   EXPECT_THAT(Json(), Not(HasSubstr("8001")));
 }

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <thread>
 
+#include "base/rng.h"
 #include "kvindex/events/publisher.h"
 #include "kvindex/events/zmq_socket.h"
 
@@ -134,12 +135,28 @@ TEST_F(SubscriberTest, FollowsAPodFromItsFirstBatchThoughItCameLate) {
   EXPECT_EQ(status.blocks.cleared, 1u);
   EXPECT_EQ(status.feed.malformed, 0u);
   subscriber_->Remove({1, 1});
-  EXPECT_EQ(index_.Read().holders, 0u);
+  EXPECT_EQ(Held(1), 0u) << "at once";
   EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+  EXPECT_TRUE(Await([&] { return index_.Read().holders == 0; }));
   EXPECT_TRUE(subscriber_->Statuses().empty() || Await([&] { return subscriber_->Statuses().empty(); }));
 }
 
 // Traps 5 and 27: engines connect to a bound subscriber; the topic says whose events they are, and storage is nobody's.
+// What events did not say is found by the subscriber's own walk.
+TEST_F(SubscriberTest, OwnHistoryOfAnEndpointThatLeftIsErasedByTheSubscriber) {
+  Engine engine(Options());
+  Open();
+  Add(engine.Source({1, 1}, "127.0.0.1:8000"));
+  Rng rng(2);
+  std::vector<uint64_t> keys(50'000);
+  for (uint64_t& key : keys) key = rng();
+  index_.InsertHistory({1, 1}, keys);
+  subscriber_->Remove({1, 1});
+  EXPECT_TRUE(Await([&] { return index_.Read().holders == 0 && index_.Read().leaving == 0; }));
+  Add(engine.Source({1, 2}, "127.0.0.1:8000"));
+  EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+}
+
 TEST_F(SubscriberTest, Trap5CentralModeGoesByTheTopicsPod) {
   SubscriberOptions options;
   options.bind_endpoint = "tcp://127.0.0.1:*";
