@@ -4,7 +4,6 @@
 
 #include <bit>
 #include <cmath>
-#include <cstdio>
 
 #include "base/check.h"
 
@@ -56,10 +55,14 @@ uint64_t EntropySeed() {
 std::string MakeUuid(Rng& rng) {
   const uint64_t high = (rng() & ~uint64_t{0xf000}) | 0x4000;
   const uint64_t low = (rng() & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);
-  char text[37];
-  std::snprintf(text, sizeof text, "%08x-%04x-%04x-%04x-%012llx", static_cast<unsigned>(high >> 32),
-                static_cast<unsigned>(high >> 16) & 0xffff, static_cast<unsigned>(high) & 0xffff,
-                static_cast<unsigned>(low >> 48), static_cast<unsigned long long>(low & 0xffffffffffff));
+  std::string text(36, '-');
+  size_t digit = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i == 8 || i == 13 || i == 18 || i == 23) continue;
+    const uint64_t half = digit < 16 ? high : low;
+    text[i] = "0123456789abcdef"[half >> (60 - 4 * (digit % 16)) & 15];
+    ++digit;
+  }
   return text;
 }
 

@@ -181,6 +181,7 @@ TEST(ExtProcStream, RefusalsAreImmediateAnswers) {
     Error error;
     std::string_view reason;
     std::string answer;
+    model::Receipt::RefusedBy refused_by = model::Receipt::RefusedBy::kNobody;
   };
   const Case cases[] = {
       {{Code::kInvalidArgument, "m", ""}, "", "immediate 400 'inference error: BadRequest - m'"},
@@ -194,17 +195,20 @@ TEST(ExtProcStream, RefusalsAreImmediateAnswers) {
        "immediate 429 'inference error: ResourceExhausted - m' x-llm-d-request-dropped-reason=rejected-saturated"},
       {{Code::kResourceExhausted, "system saturated, sheddable request dropped", ""},
        "rejected-saturated",
-       "immediate 429 'inference error: ResourceExhausted - system saturated, sheddable request dropped'"},
+       "immediate 429 'inference error: ResourceExhausted - system saturated, sheddable request dropped'",
+       model::Receipt::RefusedBy::kSaturation},
       {{Code::kResourceExhausted, "request cannot be admitted: no", ""},
        "rejected-saturated",
-       "immediate 500 'inference error: Internal - request cannot be admitted: no'"},
+       "immediate 500 'inference error: Internal - request cannot be admitted: no'",
+       model::Receipt::RefusedBy::kAdmitter},
       {{Code::kUnavailable, "m", ""},
        "rejected-no-endpoints",
        "immediate 503 'inference error: ServiceUnavailable - m' x-llm-d-request-dropped-reason=rejected-no-endpoints"},
   };
   for (const Case& c : cases) {
     Exchange x;
-    x.director.answer = tl::unexpected(Refusal{.error = c.error, .dropped_reason = c.reason});
+    x.director.answer =
+        tl::unexpected(Refusal{.error = c.error, .dropped_reason = c.reason, .refused_by = c.refused_by});
     x.Send(HeadMessage(2, {})).Send(BodyMessage(4, "{}", true));
     EXPECT_THAT(x.sink.Take(), ElementsAre(c.answer, "closed 0"));
     x.Send(HeadMessage(3, {}));

@@ -3,7 +3,7 @@
 #include "parse/json_edit.h"
 #include "parse/read_request.h"
 #include "schedule/decide.h"
-#include "schedule/receipt_text.h"
+#include "serving/call_log.h"
 
 namespace sluice::extproc {
 
@@ -144,33 +144,20 @@ tl::expected<Routing, Refusal> PoolDirector::Route(const RequestText& /*request*
   return routing;
 }
 
-void PoolDirector::LogScores() const {
-  if (!observe::Enabled(Level::kInfo, "schedule")) return;
-  const schedule::PodScores scores = schedule::PodScoresOf(parts_.pool.scheduler().decision().receipt);
-  Log(Level::kInfo, "schedule", "Got pod scores",
-      {{"x-request-id", scores.request_id},
-       {"model", scores.model},
-       {"resolvedTargetModel", scores.resolved_target_model},
-       {"criticality", scores.criticality},
-       {"pool", parts_.pool.name()},
-       {"scores", observe::Field::Json{scores.scores_json}}});
-}
-
 tl::expected<Routing, Refusal> PoolDirector::Decide() {
   const std::shared_ptr<const model::PoolView> view = parts_.pool.View();
   schedule::Scheduler& scheduler = parts_.pool.scheduler();
   const TimePoint before = parts_.clock.Now();
   const model::Decision& decision = scheduler.Decide(request_, *view);
   const Duration took = parts_.clock.Now() - before;
-  if (!decision.receipt.notes.empty() && parts_.note_log.Due()) {
-    Log(Level::kWarn, kModule, "a decision was made without all of its data",
-        {{"request_id", request_.id}, {"missing", decision.receipt.notes.front()}});
-  }
-  LogScores();
+  serving::CountIncomplete(parts_.metrics, parts_.note_log, kModule, parts_.pool.name(), decision.receipt);
+  serving::LogScores(parts_.pool.name(), decision.receipt);
   receipt_ = parts_.receipts.Push(decision.receipt);
   if (!decision.ok()) {
     parts_.metrics.NotScheduled(*series_, took);
-    return Refused({.error = *decision.error, .dropped_reason = decision.receipt.dropped_reason});
+    return Refused({.error = *decision.error,
+                    .dropped_reason = decision.receipt.dropped_reason,
+                    .refused_by = decision.receipt.refused_by});
   }
   parts_.metrics.Scheduled(*series_, request_.body_bytes, took, *decision.pick().endpoint);
   picked_ = decision.pick().id;
@@ -271,23 +258,17 @@ void PoolDirector::Account(EndCause cause) {
 }
 
 void PoolDirector::LogAccess(EndCause cause, std::string_view error) const {
-  const Level level = error.empty() && cause != EndCause::kError ? Level::kInfo : Level::kWarn;
-  if (!observe::Enabled(level, "access")) return;
   constexpr std::string_view kWords[] = {"request", "evicted", "client left", "request failed"};
-  const parse::Usage usage = report_.usage.value_or(parse::Usage{});
-  Log(level, "access", kWords[static_cast<size_t>(cause)],
-      {{"request_id", request_.id},
-       {"path", path_},
-       {"model", request_.model},
-       {"status", report_.status},
-       {"endpoint", endpoint_},
-       {"stream", request_.streaming},
-       {"ttft_ms", report_.first_byte ? SinceReceivedMs(*report_.first_byte) : -1.0},
-       {"ms", SinceReceivedMs(parts_.loop.Now())},
-       {"prompt_tokens", usage.prompt_tokens},
-       {"cached_tokens", usage.cached_tokens},
-       {"completion_tokens", usage.completion_tokens},
-       {"error", error}});
+  serving::LogAccess({.level = error.empty() && cause != EndCause::kError ? Level::kInfo : Level::kWarn,
+                      .what = kWords[static_cast<size_t>(cause)],
+                      .request = request_,
+                      .path = path_,
+                      .status = report_.status,
+                      .endpoint = endpoint_,
+                      .report = report_,
+                      .received = received_,
+                      .now = parts_.loop.Now(),
+                      .error = error});
 }
 
 }  // namespace sluice::extproc

@@ -61,7 +61,6 @@ class PoolDirector final : public Director {
   tl::expected<Routing, Refusal> Decide();
   void Describe(const model::Decision& decision, Routing& routing) const;
   void Account(EndCause cause);
-  void LogScores() const;
   void LogAccess(EndCause cause, std::string_view error) const;
   double SinceReceivedMs(TimePoint at) const { return Seconds(at - received_) * 1e3; }
 

@@ -31,22 +31,14 @@ std::string_view UpstreamName(Code code) {
   }
 }
 
-// Two of the scheduler's refusals look different here than at the gateway's own door, because clients and alerts of
-// upstream's picker know them so: an admitter's is an internal error, and saturation has no reason in the header.
-void AsUpstream(const std::string& message, Code& code, std::string_view& reason) {
-  if (message.starts_with("request cannot be admitted: ")) {
-    code = Code::kInternal;
-    reason = {};
-  }
-  if (message == "system saturated, sheddable request dropped") reason = {};
-}
-
 }  // namespace
 
 std::optional<ImmediateAnswer> ToImmediate(const Refusal& refusal) {
-  Code code = refusal.error.code;
-  std::string_view reason = refusal.dropped_reason;
-  AsUpstream(refusal.error.message, code, reason);
+  using enum model::Receipt::RefusedBy;
+  // Refusals for load look different here than at the gateway's own door, because clients and alerts of upstream's
+  // picker know them so: an admitter's is an internal error, and neither has a reason in the header.
+  const Code code = refusal.refused_by == kAdmitter ? Code::kInternal : refusal.error.code;
+  const std::string_view reason = refusal.refused_by == kNobody ? refusal.dropped_reason : std::string_view();
   const std::string_view name = UpstreamName(code);
   if (name.empty()) return std::nullopt;
   int status = Info(code).http_status;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "model/decision.h"
 
 namespace sluice::extproc {
 
@@ -16,6 +17,7 @@ inline constexpr std::string_view kDroppedReason = "x-llm-d-request-dropped-reas
 struct Refusal {
   Error error;
   std::string_view dropped_reason;  // a constant; empty: none
+  model::Receipt::RefusedBy refused_by = model::Receipt::RefusedBy::kNobody;
 };
 
 struct ImmediateAnswer {

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "openai/error_body.h"
 #include "parse/json_edit.h"
-#include "schedule/receipt_text.h"
+#include "serving/call_log.h"
 
 namespace sluice::gateway {
 
@@ -143,28 +143,12 @@ Task<Status> InferenceCall::Tokenize() {
   co_return Status{};
 }
 
-void InferenceCall::LogScores() const {
-  if (!observe::Enabled(Level::kInfo, "schedule")) return;
-  const schedule::PodScores scores = schedule::PodScoresOf(pool_->scheduler().decision().receipt);
-  Log(Level::kInfo, "schedule", "Got pod scores",
-      {{"x-request-id", scores.request_id},
-       {"model", scores.model},
-       {"resolvedTargetModel", scores.resolved_target_model},
-       {"criticality", scores.criticality},
-       {"pool", pool_->name()},
-       {"scores", observe::Field::Json{scores.scores_json}}});
-}
-
 bool InferenceCall::Decide(const model::PoolView& view) {
   const TimePoint before = parts_.clock.Now();
   const model::Decision& decision = pool_->scheduler().Decide(request_, view);
   const Duration took = parts_.clock.Now() - before;
-  if (tries_ == 0 || decision.ok()) LogScores();
-  if (!decision.receipt.notes.empty()) parts_.metrics.Incomplete(pool_->name());
-  if (!decision.receipt.notes.empty() && parts_.note_log.Due()) {
-    Log(Level::kWarn, kModule, "a decision was made without all of its data",
-        {{"request_id", request_id_}, {"missing", decision.receipt.notes.front()}});
-  }
+  if (tries_ == 0 || decision.ok()) serving::LogScores(pool_->name(), decision.receipt);
+  serving::CountIncomplete(parts_.metrics, parts_.note_log, kModule, pool_->name(), decision.receipt);
   receipt_ = parts_.receipts.Push(decision.receipt);
   if (decision.ok()) {
     parts_.metrics.Scheduled(*series_, request_.body_bytes, took, *decision.pick().endpoint);
@@ -289,24 +273,19 @@ void InferenceCall::Account() {
 }
 
 void InferenceCall::LogAccess() const {
-  const parse::Usage usage = report_.usage.value_or(parse::Usage{});
-  Log(failure_ || report_.error ? Level::kWarn : Level::kInfo, "access",
-      report_.outcome == RelayOutcome::kClientLeft ? "client left" : "request",
-      {{"request_id", request_id_},
-       {"path", exchange_.head().path()},
-       {"model", request_.model},
-       {"status", exchange_.status()},
-       {"endpoint", endpoint_},
-       {"tries", tries_},
-       {"stream", request_.streaming},
-       {"ttft_ms", report_.first_byte ? SinceReceivedMs(*report_.first_byte) : -1.0},
-       {"ms", SinceReceivedMs(parts_.loop.Now())},
-       {"prompt_tokens", usage.prompt_tokens},
-       {"cached_tokens", usage.cached_tokens},
-       {"completion_tokens", usage.completion_tokens},
-       {"error", failure_        ? failure_->message
-                 : report_.error ? report_.error->message
-                                 : std::string()}});
+  serving::LogAccess({.level = failure_ || report_.error ? Level::kWarn : Level::kInfo,
+                      .what = report_.outcome == RelayOutcome::kClientLeft ? "client left" : "request",
+                      .request = request_,
+                      .path = exchange_.head().path(),
+                      .status = exchange_.status(),
+                      .endpoint = endpoint_,
+                      .tries = tries_,
+                      .report = report_,
+                      .received = received_,
+                      .now = parts_.loop.Now(),
+                      .error = failure_        ? failure_->message
+                               : report_.error ? report_.error->message
+                                               : std::string_view()});
 }
 
 Task<Result<const model::Receipt*>> InferenceCall::Ask(std::string body, std::string path) {

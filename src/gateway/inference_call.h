@@ -68,7 +68,6 @@ class InferenceCall {
   void SetHeaders(const schedule::Ticket& ticket);
   void Conclude(const model::Target& target, schedule::Scheduler::Flight&& flight);
   void Account();
-  void LogScores() const;
   void LogAccess() const;
   double SinceReceivedMs(TimePoint at) const { return Seconds(at - received_) * 1e3; }
 

@@ -116,6 +116,8 @@ struct Receipt {
   std::vector<std::string> notes;   // what was missing and is therefore not in the scores: worth a log line
   std::optional<Error> error;       // why nothing was picked
   std::string_view dropped_reason;  // upstream's word for it, a constant; empty: none
+  // Who refused it for load: the pool is saturated, or an admitter said no.
+  enum class RefusedBy : uint8_t { kNobody, kSaturation, kAdmitter } refused_by = RefusedBy::kNobody;
   std::optional<Observed> observed;
 
   // Bytes this receipt holds by itself (not the shared endpoints).

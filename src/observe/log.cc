@@ -48,33 +48,46 @@ State& TheState() {
   return state;
 }
 
+// The calendar is asked once a second.
 void AppendTime(std::string& out) {
+  thread_local time_t known = -1;
+  thread_local std::array<char, 40> text;
+  thread_local size_t size = 0;
   const auto now = std::chrono::system_clock::now();
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
-  const time_t seconds = static_cast<time_t>(ms / 1000);
-  tm parts;
-  gmtime_r(&seconds, &parts);
-  char text[40];
-  size_t n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  n += static_cast<size_t>(std::snprintf(text + n, sizeof text - n, ".%03dZ", static_cast<int>(ms % 1000)));
-  out.append(text, n);
+  if (const time_t seconds = static_cast<time_t>(ms / 1000); seconds != known) {
+    tm parts;
+    gmtime_r(&seconds, &parts);
+    size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+    known = seconds;
+  }
+  out.append(text.data(), size);
+  const auto digit = [&](int64_t unit) { return static_cast<char>('0' + ms / unit % 10); };
+  const std::array<char, 5> fraction = {'.', digit(100), digit(10), digit(1), 'Z'};
+  out.append(fraction.data(), fraction.size());
 }
 
 // As a JSON string, which is also how text output quotes. Control characters never reach the terminal.
 void AppendQuoted(std::string& out, std::string_view text) {
   out.push_back('"');
-  for (const char c : text) {
+  while (!text.empty()) {
+    const auto plain = std::find_if(text.begin(), text.end(), [](char c) {
+      return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    });
+    const auto n = static_cast<size_t>(plain - text.begin());
+    out.append(text.substr(0, n));
+    if (n == text.size()) break;
+    const char c = text[n];
     const auto u = static_cast<unsigned char>(c);
+    text.remove_prefix(n + 1);
     if (c == '"' || c == '\\') {
       out.push_back('\\');
       out.push_back(c);
     } else if (c == '\n') {
       out += "\\n";
-    } else if (u < 0x20 || u == 0x7f) {
+    } else {
       char escape[8];
       out.append(escape, static_cast<size_t>(std::snprintf(escape, sizeof escape, "\\u%04x", u)));
-    } else {
-      out.push_back(c);
     }
   }
   out.push_back('"');
@@ -93,6 +106,24 @@ void AppendNumber(std::string& out, Number v) {
   out.append(text, end);
 }
 
+// With three decimals at most: nobody reads more of a line, and the shortest exact form costs ten times as much.
+void AppendReal(std::string& out, double v) {
+  constexpr double kMax = 1e12;
+  if (!(v > -kMax && v < kMax)) return AppendNumber(out, v);
+  auto thousandths = static_cast<int64_t>(v * 1000 + (v < 0 ? -0.5 : 0.5));
+  if (thousandths < 0) {
+    out.push_back('-');
+    thousandths = -thousandths;
+  }
+  AppendNumber(out, thousandths / 1000);
+  if (thousandths % 1000 == 0) return;
+  out.push_back('.');
+  for (int64_t unit = 100, rest = thousandths % 1000; rest != 0; unit /= 10) {
+    out.push_back(static_cast<char>('0' + rest / unit));
+    rest %= unit;
+  }
+}
+
 void AppendValue(std::string& out, const Field::Value& value, bool json) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
     if (!json && PlainWord(*text))
@@ -104,7 +135,7 @@ void AppendValue(std::string& out, const Field::Value& value, bool json) {
   } else if (const auto* flag = std::get_if<bool>(&value)) {
     out.append(*flag ? "true" : "false");
   } else if (const auto* real = std::get_if<double>(&value)) {
-    AppendNumber(out, *real);
+    AppendReal(out, *real);
   } else if (const auto* i = std::get_if<int64_t>(&value)) {
     AppendNumber(out, *i);
   } else {

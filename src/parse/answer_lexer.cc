@@ -57,17 +57,4 @@ bool JsonLexer::At(std::initializer_list<Key> path) const {
   return std::all_of(path.begin(), path.end(), [&](Key key) { return key_[level++] == key; });
 }
 
-size_t AnswerLexer::Skip(std::string_view next) const {
-  if (state_ == State::kOtherLine) {
-    const size_t end = next.find_first_of("\r\n");
-    return end == std::string_view::npos ? next.size() : end;
-  }
-  // In the data of an event, the first bytes are still compared with [DONE].
-  const bool in_text = state_ == State::kJson || (state_ == State::kData && data_size_ >= 6);
-  if (!in_text || !json_.in_value_string()) return 0;
-  size_t n = 0;
-  while (n < next.size() && next[n] != '"' && next[n] != '\\' && next[n] != '\n' && next[n] != '\r') ++n;
-  return n;
-}
-
 }  // namespace sluice::parse

@@ -20,7 +20,7 @@ void ModelRestorer::Append(std::string_view piece, std::string& out) {
   const size_t held_max = 6 * from_.size() + 2;  // each byte as \uXXXX, and the quotes
   for (size_t i = 0; i < piece.size();) {
     if (!holding_) {
-      const size_t skipped = lexer_.Skip(piece.substr(i));
+      const size_t skipped = lexer_.Pass(piece.substr(i));
       out += piece.substr(i, skipped);
       i += skipped;
       if (i == piece.size()) return;

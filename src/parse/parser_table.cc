@@ -52,9 +52,8 @@ int HexDigit(char c) {
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-// Without query, percent signs resolved, without slashes at the ends.
-std::string Normal(std::string_view path) {
-  path = path.substr(0, path.find_first_of("?#"));
+// Percent signs resolved.
+std::string Decoded(std::string_view path) {
   std::string out;
   out.reserve(path.size());
   for (size_t i = 0; i < path.size(); ++i) {
@@ -65,21 +64,26 @@ std::string Normal(std::string_view path) {
       out += path[i];
     }
   }
-  const size_t first = out.find_first_not_of('/');
-  if (first == std::string::npos) return {};
-  return out.substr(first, out.find_last_not_of('/') - first + 1);
+  return out;
 }
 
+// Of the path without query and without slashes at its ends.
 std::optional<Route> Longest(std::span<const Parser* const> parsers, std::string_view path) {
-  const std::string normal = Normal(path);
+  path = path.substr(0, path.find_first_of("?#"));
+  std::string decoded;
+  if (path.find('%') != std::string_view::npos) path = decoded = Decoded(path);
+  const size_t first = path.find_first_not_of('/');
+  if (first == std::string_view::npos) return std::nullopt;
+  path = path.substr(first, path.find_last_not_of('/') - first + 1);
   std::optional<Route> best;
   size_t best_size = 0;
   for (const Parser* parser : parsers) {
     for (const ClaimedPath& claimed : parser->paths) {
-      const bool matches = claimed.whole ? normal == claimed.suffix : normal.ends_with(claimed.suffix);
-      if (!matches || claimed.suffix.size() <= best_size) continue;
+      const size_t size = claimed.suffix.size();
+      if (size <= best_size || size > path.size() || (claimed.whole && size != path.size())) continue;
+      if (path.back() != claimed.suffix.back() || !path.ends_with(claimed.suffix)) continue;
       best = Route{parser, claimed.api};
-      best_size = claimed.suffix.size();
+      best_size = size;
     }
   }
   return best;

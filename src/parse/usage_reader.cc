@@ -22,6 +22,7 @@ void UsageReader::Set(std::optional<int64_t>& count, int64_t value, bool summed)
 }
 
 void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
+  if (json.key() < Key::kPromptTokens) return;  // no key of a count
   const auto count = Count(text);
   if (!count) return;
   struct Row {
@@ -56,9 +57,8 @@ void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
 
 void UsageReader::AppendText(std::string_view piece) {
   for (size_t i = 0; i < piece.size();) {
-    const size_t skipped = lexer_.Skip(piece.substr(i));
-    i += skipped;
-    if (skipped == 0 && i < piece.size()) lexer_.Step(piece[i++], *this);
+    i += lexer_.Pass(piece.substr(i));
+    if (i < piece.size()) lexer_.Step(piece[i++], *this);
   }
 }
 

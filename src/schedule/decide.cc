@@ -98,6 +98,7 @@ void DecisionRun::Begin() {
   receipt_.notes.clear();
   receipt_.error.reset();
   receipt_.dropped_reason = {};
+  receipt_.refused_by = model::Receipt::RefusedBy::kNobody;
   receipt_.members = pool_.members;
   receipt_.screeners = policy_.screener_names;
   receipt_.saturation = -1;
@@ -196,12 +197,14 @@ bool DecisionRun::Admit() {
     receipt_.saturation = policy_.saturation_detector->Saturation(in_, state_.base_);
     if (receipt_.saturation >= 1) {
       Fail(Code::kResourceExhausted, "system saturated, sheddable request dropped", "rejected-saturated");
+      receipt_.refused_by = model::Receipt::RefusedBy::kSaturation;
       return false;
     }
   }
   for (const Admitter* admitter : policy_.admitters) {
     if (const Status admitted = admitter->Admit(in_, state_.base_); !admitted) {
       Fail(Code::kResourceExhausted, "request cannot be admitted: " + admitted.error().message, "rejected-saturated");
+      receipt_.refused_by = model::Receipt::RefusedBy::kAdmitter;
       return false;
     }
   }

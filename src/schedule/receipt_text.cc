@@ -307,20 +307,22 @@ PodScores PodScoresOf(const Receipt& receipt) {
   if (receipt.priority < 0) fields.criticality = "Sheddable";
   if (receipt.profiles.empty()) return fields;
   const ProfileReceipt& profile = receipt.profiles[receipt.primary];
+  const auto has_match = [](const ReceiptCandidate& candidate) {
+    return candidate.verdict == model::kCandidate && candidate.matched_blocks > 0;
+  };
+  if (std::ranges::none_of(profile.candidates, has_match)) return fields;
   std::map<std::string, int> sharing;
   for (const ReceiptCandidate& candidate : profile.candidates) ++sharing[candidate.endpoint->address];
   std::string json_text;
   JsonWriter json(json_text);
   json.BeginObject();
-  bool any = false;
   for (const ReceiptCandidate& candidate : profile.candidates) {
-    if (candidate.verdict != model::kCandidate || candidate.matched_blocks == 0) continue;
-    any = true;
+    if (!has_match(candidate)) continue;
     const model::Endpoint& endpoint = *candidate.endpoint;
     json.Field(sharing[endpoint.address] > 1 ? endpoint.host_port() : endpoint.address, candidate.matched_blocks);
   }
   json.EndObject();
-  if (any) fields.scores_json = std::move(json_text);
+  fields.scores_json = std::move(json_text);
   return fields;
 }
 
