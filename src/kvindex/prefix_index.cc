@@ -80,13 +80,17 @@ void PrefixIndex::Impl::ForEach(std::span<const uint64_t> chain, Each&& each) {
   }
 }
 
+size_t PrefixIndex::FixedBytes(const Options& options) {
+  return Speculations::Bytes(options.speculative_blocks_max) + sizeof(Impl) + options.endpoints_max * size_t{32} +
+         options.readers_max * size_t{64} + cells::kShards * Shard::kBytesMin;
+}
+
 PrefixIndex::PrefixIndex(const Options& options, const Clock& clock) : options_(options) {
   SLUICE_CHECK(options.endpoints_max > 0 && options.endpoints_max <= cells::kSlotsMax, "endpoints_max: 1 to 8191");
   SLUICE_CHECK(options.readers_max > 0 && options.speculative_blocks_max > 0, "at least one reader and one block");
   const size_t speculative = Speculations::Bytes(options.speculative_blocks_max);
   SLUICE_CHECK(options.bytes_max >= kBytesMin + speculative, "bytes_max is below the index's minimum");
-  budget_ = std::make_unique<MemoryBudget>(options.bytes_max);
-  budget_->Take(speculative + sizeof(Impl) + options.endpoints_max * size_t{30} + options.readers_max * size_t{64});
+  budget_ = std::make_unique<MemoryBudget>(options.bytes_max, options.whole, FixedBytes(options));
   impl_ = std::make_unique<Impl>(options, *budget_, clock);
 }
 

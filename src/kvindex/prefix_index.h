@@ -120,7 +120,11 @@ class PrefixIndex {
     uint32_t readers_max = 64;  // PrefixMatches alive at once
     Duration speculative_ttl = std::chrono::seconds(2);
     uint32_t speculative_blocks_max = 1 << 17;  // unconfirmed at once; beyond it the oldest end early
+    // A limit of several indexes together, of which the caller has taken FixedBytes for this one; outlives the index.
+    MemoryBudget* whole = nullptr;
   };
+  // What an index takes from the start.
+  static size_t FixedBytes(const Options& options);
   static constexpr size_t kBytesMin = 1u << 20;
   using Slot = uint16_t;
   enum class Stored : uint8_t { kNew, kHeldAlready, kRefused };  // refused: no memory

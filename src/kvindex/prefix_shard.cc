@@ -3,8 +3,6 @@
 
 #include <sys/mman.h>
 
-#include "base/check.h"
-
 namespace sluice::kvindex {
 namespace {
 
@@ -14,7 +12,6 @@ using cells::Table;
 using cells::Word;
 
 constexpr int kInlineMax = 2;  // holders of a key in cells of their own; one more makes a record
-constexpr uint32_t kBucketsMin = 2;
 constexpr int kMovesMax = 2;
 constexpr size_t kRetiredMax = 16;  // records; then freeing is tried
 
@@ -57,7 +54,6 @@ uint64_t ShardContext::OldestReader() const {
 void Shard::Open(ShardContext& context, uint32_t number) {
   context_ = &context;
   table_ = &context.tables[number];
-  SLUICE_CHECK(context.budget.Take(Table::BytesOf(kBucketsMin)), "the index's minimum does not hold its tables");
   table_->store(Table::New(kBucketsMin));
 }
 

@@ -49,6 +49,8 @@ struct ShardContext {
 
 class alignas(64) Shard {
  public:
+  static constexpr uint32_t kBucketsMin = 2;
+  static constexpr size_t kBytesMin = kBucketsMin * sizeof(cells::Bucket);  // granted before it is opened
   cells::Directory records;
   alignas(64) std::mutex mutex;  // not on a line that readers load
 

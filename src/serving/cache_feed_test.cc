@@ -185,6 +185,35 @@ TEST_F(CacheFeedTest, PredictionsAreComparedWithWhatEnginesSay) {
   EXPECT_TRUE(Shows(R"(sluice_kv_cache_predictions_total{pool="p",result="over"} 1)"));
 }
 
+// One limit over the pools of a process, whatever each of them may take by itself.
+TEST_F(CacheFeedTest, IndexesOfAllPoolsKeepWithinOneLimit) {
+  const size_t limit = 12u << 20;
+  const auto memory = std::make_shared<kvindex::MemoryBudget>(limit);
+  auto one = std::make_unique<CacheFeed>("one", metrics_, clock_, memory);
+  CacheFeed two("two", metrics_, clock_, memory), three("three", metrics_, clock_, memory);
+  auto a = one->Open(Settings());
+  const auto b = two.Open(Settings());
+  ASSERT_NE(a, nullptr);
+  ASSERT_NE(b, nullptr);
+  const auto fill = [&](schedule::CacheIndex& cache, uint64_t first) {
+    const auto slot = *cache.index.AddEndpoint({0, 1});
+    for (uint64_t key = first; key < first + 400'000; ++key) {
+      cache.index.Add(slot, kvindex::kGpu, key);
+      ASSERT_LE(memory->Used(), limit);
+    }
+  };
+  fill(*a, 0);
+  fill(*b, 1u << 30);
+  EXPECT_LT(b->index.Read().bytes, Settings().bytes_max) << "the first had taken more than half";
+  EXPECT_GT(b->index.Read().evicted, 0u);
+  EXPECT_EQ(a->index.Read().bytes + b->index.Read().bytes, memory->Used());
+  EXPECT_EQ(three.Open(Settings()), nullptr) << "not even what an index begins with is left";
+  a.reset();
+  one.reset();
+  EXPECT_EQ(b->index.Read().bytes, memory->Used()) << "what an index had is for others when it ends";
+  EXPECT_NE(three.Open(Settings()), nullptr);
+}
+
 TEST_F(CacheFeedTest, AnAddressThatCannotBeBoundIsSaid) {
   schedule::CacheSettings settings = Settings();
   settings.events.bind_endpoint = "tcp://nonsense";
