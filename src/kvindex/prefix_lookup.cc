@@ -17,7 +17,7 @@ using cells::Bucket;
 using cells::Word;
 
 constexpr uint32_t kFetchAhead = 16;  // blocks whose buckets are on their way
-constexpr uint32_t kReadAhead = 4;    // blocks whose records are
+constexpr uint32_t kReadAhead = 6;    // blocks whose records are
 constexpr uint32_t kPlaces = 32;      // a power of two, more than kFetchAhead
 
 }  // namespace
@@ -197,6 +197,11 @@ class PrefixWalk {
   };
   Planes Sorted(cells::Record& record) const {
     Planes planes;
+    if (std::has_single_bit(record.holdings)) {
+      const auto only = static_cast<Holding>(std::countr_zero(record.holdings));
+      planes = {.bits = {record.Plane(only)}, .holding = {only}, .count = 1};
+      return planes;
+    }
     for (const Holding h : weights_.Order()) {
       if ((record.holdings >> h & 1) == 0) continue;
       planes.bits[planes.count] = record.Plane(h);
