@@ -25,6 +25,7 @@ struct Flags {
   std::vector<std::string> shadows;
   std::string decision_log;
   uint64_t decision_log_bytes = uint64_t{256} << 20;
+  uint64_t cache_index_bytes = serving::kCacheBytesMax;
   std::string state_dir;
   double refresh_ms = 50;
   bool experimental = false;
@@ -148,8 +149,10 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   if (!shadows->empty() && pools > 1) {
     return Fail(Code::kInvalidArgument, "--shadow works with one pool; run a gateway for the pool to be tried");
   }
+  const auto cache_memory = std::make_shared<kvindex::MemoryBudget>(flags.cache_index_bytes);
   for (size_t i = 0; i < pools; ++i) {
     serving::PoolOptions pool;
+    pool.cache_memory = cache_memory;
     pool.shadows = *shadows;
     if (!flags.pool_names.empty())
       pool.name = flags.pool_names[i];
@@ -259,6 +262,10 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--decision-log", flags.decision_log,
                       "file for every decision with its inputs (prompts made unreadable), for `sluice replay`");
   command->add_option("--decision-log-bytes", flags.decision_log_bytes, "size at which that log ends")
+      ->capture_default_str();
+  command
+      ->add_option("--cache-index-bytes", flags.cache_index_bytes,
+                   "limit of all pools' indexes of KV caches together (precise-prefix-cache-producer)")
       ->capture_default_str();
   command->add_option("--state-dir", flags.state_dir,
                       "folder in which the latency model's state is kept over a restart");

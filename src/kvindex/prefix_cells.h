@@ -4,9 +4,11 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <optional>
 
 namespace sluice::kvindex::cells {
 
@@ -74,69 +76,105 @@ struct Hash {
   uint64_t value;
 };
 
-// The holders of one key that has more than a few. A list has `capacity` words (0: free); otherwise there are `planes`
-// bitsets of `row` 64-bit words, one for each holding in plane_of, and one stamp for all.
+// The holders of one key that has more than a few. A list has `capacity` words (0: free); otherwise there is a bitset
+// of `row` 64-bit words for each holding in `holdings`, by rising holding, and one stamp for all.
 struct Record {
-  uint32_t bytes = 0;
-  uint32_t capacity = 0;  // 0: bitsets
-  uint32_t row = 0;
-  uint8_t planes = 0;
-  uint8_t holding_of[8] = {};
-  uint32_t count = 0;  // holders; the writer's
   std::atomic<uint32_t> stamp{0};
+  uint16_t count = 0;     // holders; the writer's
+  uint16_t capacity = 0;  // 0: bitsets
+  uint8_t row = 0;
+  uint8_t holdings = 0;
 
   bool IsList() const { return capacity > 0; }
-  std::atomic<Word>* Words() { return reinterpret_cast<std::atomic<Word>*>(this + 1); }
-  std::atomic<uint64_t>* Plane(int plane) {
-    return reinterpret_cast<std::atomic<uint64_t>*>(this + 1) + size_t{row} * static_cast<size_t>(plane);
+  size_t Bytes() const {
+    return IsList() ? ListBytes(capacity) : SetBytes(row, static_cast<size_t>(std::popcount(holdings)));
   }
-  static size_t ListBytes(uint32_t capacity) { return sizeof(Record) + size_t{capacity} * sizeof(Word); }
-  static size_t SetBytes(uint32_t row, uint32_t planes) { return sizeof(Record) + size_t{row} * planes * 8; }
+  std::atomic<Word>* Words() { return reinterpret_cast<std::atomic<Word>*>(this + 1); }
+  // The bitset of one of `holdings`.
+  std::atomic<uint64_t>* Plane(int holding) {
+    const auto before = static_cast<size_t>(std::popcount(holdings & ((1u << holding) - 1)));
+    return reinterpret_cast<std::atomic<uint64_t>*>(reinterpret_cast<char*>(this) + kPlanesAt) + row * before;
+  }
+  // How the slot holds the key, by the bitsets.
   uint8_t Set(uint32_t slot) {
     uint8_t set = 0;
-    for (int p = 0; p < planes; ++p) {
-      if ((Plane(p)[slot / 64].load() >> slot % 64 & 1) != 0) set |= static_cast<uint8_t>(1u << holding_of[p]);
+    if (slot / 64 >= row) return set;
+    for (uint32_t left = holdings; left != 0; left &= left - 1) {
+      const int holding = std::countr_zero(left);
+      if ((Plane(holding)[slot / 64].load() >> slot % 64 & 1) != 0) set |= static_cast<uint8_t>(1u << holding);
     }
     return set;
   }
+  // What the allocator takes: its chunks are 16 bytes apart and begin with 8 of its own.
+  static constexpr size_t kPlanesAt = 16;
+  static constexpr size_t Chunk(size_t bytes) { return (bytes + 8 + 15) / 16 * 16; }
+  static size_t ListBytes(size_t capacity) { return Chunk(sizeof(Record) + capacity * sizeof(Word)); }
+  static size_t SetBytes(size_t row, size_t planes) { return Chunk(kPlanesAt + row * planes * 8); }
   static Record* New(size_t bytes) {
-    void* memory = ::operator new(bytes);
-    std::memset(memory, 0, bytes);
-    auto* record = new (memory) Record;
-    record->bytes = static_cast<uint32_t>(bytes);
-    return record;
+    void* memory = ::operator new(bytes - 8);
+    std::memset(memory, 0, bytes - 8);
+    return new (memory) Record;
   }
   static void Delete(Record* record) { ::operator delete(record); }
 };
-static_assert(sizeof(Record) % 8 == 0);
+static_assert(sizeof(Record) == 12);
 
-// Record number -> record. Grows by doubling chunks that never move, so that a reader needs no lock.
+// Record number -> record. Grows by chunks, eight of a size and then eight of twice that, which never move, so that a
+// reader needs no lock. Thread rule: readers call At with numbers that cells name; the rest is the writers'.
 class Directory {
  public:
-  static constexpr int kChunks = 24;
+  static constexpr uint32_t kNumbersMax = 1u << 22;
   std::atomic<Record*>& At(uint32_t number) const {
-    const uint32_t n = number + kFirst;
-    const int chunk = 31 - __builtin_clz(n) - kFirstBits;
-    return chunks_[chunk].load()[n - (kFirst << chunk)];
+    const Place place(number);
+    return chunks_[place.chunk].load()[place.at];
   }
-  // Chunks are appended in order; `number` is the first without one.
-  bool Has(uint32_t number) const {
-    const int chunk = 31 - __builtin_clz(number + kFirst) - kFirstBits;
-    return chunk < kChunks && chunks_[chunk].load() != nullptr;
+  // A number that names no record, or nothing when the next chunk has not been added. Chunks are appended in order.
+  std::optional<uint32_t> Take() {
+    if (free_ != kNone) {
+      const uint32_t number = free_;
+      free_ = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(At(number).load(std::memory_order_relaxed)) >> 1);
+      At(number).store(nullptr, std::memory_order_relaxed);
+      return number;
+    }
+    if (numbers_ == kNumbersMax || chunks_[Place(numbers_).chunk].load() == nullptr) return std::nullopt;
+    return numbers_++;
   }
-  static uint32_t ChunkSize(uint32_t number) { return kFirst << (31 - __builtin_clz(number + kFirst) - kFirstBits); }
-  void AddChunk(uint32_t number) {
-    const int chunk = 31 - __builtin_clz(number + kFirst) - kFirstBits;
-    chunks_[chunk].store(new std::atomic<Record*>[ChunkSize(number)]());
+  // Nobody can look the number up any more. Free numbers are a list through their own places, told by the lowest bit.
+  void Give(uint32_t number) {
+    At(number).store(reinterpret_cast<Record*>(uintptr_t{free_} << 1 | 1), std::memory_order_relaxed);
+    free_ = number;
   }
+  size_t NextChunkBytes() const { return size_t{Place(numbers_).size} * sizeof(std::atomic<Record*>); }
+  void AddChunk() {
+    const Place place(numbers_);
+    chunks_[place.chunk].store(new std::atomic<Record*>[place.size]());
+  }
+  bool Full() const { return numbers_ == kNumbersMax; }
   ~Directory() {
+    for (uint32_t i = 0; i < numbers_; ++i) {
+      Record* const record = At(i).load();
+      if ((reinterpret_cast<uintptr_t>(record) & 1) == 0) Record::Delete(record);
+    }
     for (auto& chunk : chunks_) delete[] chunk.load();
   }
 
  private:
   static constexpr uint32_t kFirstBits = 5;
-  static constexpr uint32_t kFirst = 1u << kFirstBits;
+  static constexpr uint32_t kNone = ~0u;
+  struct Place {
+    explicit Place(uint32_t number) {
+      const uint32_t n = number + (1u << kFirstBits);
+      const auto bits = static_cast<uint32_t>(31 - std::countl_zero(n));
+      size = 1u << (bits - 3);
+      chunk = (bits - kFirstBits) * 8 + (n >> (bits - 3) & 7);
+      at = n & (size - 1);
+    }
+    uint32_t chunk, at, size;
+  };
+  static constexpr size_t kChunks = (22 - kFirstBits + 1) * 8;
   std::atomic<std::atomic<Record*>*> chunks_[kChunks] = {};
+  uint32_t numbers_ = 0;
+  uint32_t free_ = kNone;
 };
 
 }  // namespace sluice::kvindex::cells

@@ -3,6 +3,7 @@
 #include "kvindex/prefix_index.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -50,7 +51,7 @@ PrefixIndex::Impl::Impl(const Options& options, MemoryBudget& budget, const Cloc
       endpoints(options.endpoints_max),
       by_pool_slot(size_t{options.endpoints_max} * 4),
       speculations(options.speculative_blocks_max) {
-  for (Shard& shard : shards) shard.Open(context);
+  for (uint32_t i = 0; i < shards.size(); ++i) shards[i].Open(context, i);
   for (uint32_t slot = options.endpoints_max; slot > 0; --slot) free_slots.push_back(static_cast<Slot>(slot - 1));
 }
 
@@ -79,24 +80,32 @@ void PrefixIndex::Impl::ForEach(std::span<const uint64_t> chain, Each&& each) {
   }
 }
 
+size_t PrefixIndex::FixedBytes(const Options& options) {
+  return Speculations::Bytes(options.speculative_blocks_max) + sizeof(Impl) + options.endpoints_max * size_t{32} +
+         options.readers_max * size_t{64} + cells::kShards * Shard::kBytesMin;
+}
+
 PrefixIndex::PrefixIndex(const Options& options, const Clock& clock) : options_(options) {
   SLUICE_CHECK(options.endpoints_max > 0 && options.endpoints_max <= cells::kSlotsMax, "endpoints_max: 1 to 8191");
   SLUICE_CHECK(options.readers_max > 0 && options.speculative_blocks_max > 0, "at least one reader and one block");
   const size_t speculative = Speculations::Bytes(options.speculative_blocks_max);
   SLUICE_CHECK(options.bytes_max >= kBytesMin + speculative, "bytes_max is below the index's minimum");
-  budget_ = std::make_unique<MemoryBudget>(options.bytes_max);
-  budget_->Take(speculative + sizeof(Impl) + options.endpoints_max * size_t{30} + options.readers_max * size_t{64});
+  budget_ = std::make_unique<MemoryBudget>(options.bytes_max, options.whole, FixedBytes(options));
   impl_ = std::make_unique<Impl>(options, *budget_, clock);
 }
 
 PrefixIndex::~PrefixIndex() = default;
 
 Result<PrefixIndex::Slot> PrefixIndex::AddEndpoint(model::EndpointId endpoint) {
+  {
+    const std::lock_guard forgetting(impl_->forget_mutex);
+    impl_->FreeSlots();
+  }
   const std::lock_guard lock(impl_->endpoints_mutex);
   if (const Slot slot = impl_->SlotOf(endpoint); slot != Speculations::kNoSlot) return slot;
   if (impl_->free_slots.empty() || endpoint.slot >= impl_->by_pool_slot.size()) {
     return Fail(Code::kResourceExhausted, "prefix index: " + std::to_string(options_.endpoints_max) +
-                                              " endpoints are there already; raise its endpoints_max");
+                                              " endpoints are there already, or leaving; raise its endpoints_max");
   }
   const Slot slot = impl_->free_slots.back();
   impl_->free_slots.pop_back();
@@ -104,21 +113,6 @@ Result<PrefixIndex::Slot> PrefixIndex::AddEndpoint(model::EndpointId endpoint) {
   impl_->endpoints[slot].id.store(Impl::Pack(endpoint));
   impl_->by_pool_slot[endpoint.slot].store(static_cast<uint16_t>(slot + 1));
   return slot;
-}
-
-void PrefixIndex::RemoveEndpoint(Slot slot) {
-  {
-    // A scheduler that found the slot before this presumes under the same lock, or finds nobody.
-    const std::lock_guard lock(impl_->speculations_mutex);
-    const uint64_t id = impl_->endpoints[slot].id.exchange(Impl::kNobody);
-    if (id == Impl::kNobody) return;
-    auto& place = impl_->by_pool_slot[static_cast<uint32_t>(id)];
-    if (place.load() == slot + 1) place.store(0);
-    impl_->speculations.Drop(slot, [&](uint64_t key) { Remove(slot, 1u << kSpeculative, key); });
-  }
-  if (HoldersOf(slot) > 0) RemoveAll(slot, 0xff);
-  const std::lock_guard lock(impl_->endpoints_mutex);
-  impl_->free_slots.push_back(slot);
 }
 
 void PrefixIndex::SetTrust(Slot slot, Trust trust) { impl_->endpoints[slot].trust.store(trust); }
@@ -151,13 +145,6 @@ std::optional<uint32_t> PrefixIndex::AgeSeconds(Slot slot, uint64_t key) const {
   const auto ticks = shard.AgeTicks(slot, key, hash, now);
   if (!ticks.has_value()) return std::nullopt;
   return *ticks * cells::kTickSeconds;
-}
-
-void PrefixIndex::RemoveAll(Slot slot, uint8_t set) {
-  for (Shard& shard : impl_->shards) {
-    const std::lock_guard lock(shard.mutex);
-    shard.RemoveAll(slot, set);
-  }
 }
 
 void PrefixIndex::Impl::EndSpeculations(uint32_t now_ms, bool make_room) {
@@ -224,6 +211,7 @@ void PrefixIndex::Maintain() {
     impl_->shards[i].Reclaim();
     if (i == clamped) impl_->shards[i].ClampAges(now);
   }
+  ForgetSome(impl_->context.tables[0].load().Buckets());
 }
 
 Holding PrefixIndex::Tier(std::string_view medium) {
@@ -260,6 +248,7 @@ PrefixIndex::Stats PrefixIndex::Read() const {
   stats.refused = impl_->context.refused.load(std::memory_order_relaxed);
   stats.speculated = impl_->speculated.load(std::memory_order_relaxed);
   stats.speculations_cut = impl_->speculations_cut.load(std::memory_order_relaxed);
+  for (const auto& word : impl_->context.leaving) stats.leaving += static_cast<uint32_t>(std::popcount(word.load()));
   return stats;
 }
 

@@ -8,7 +8,7 @@
 //
 // Shape: 64 shards, each a table of 64-byte buckets of five (key, word) cells; a key lives in one of two buckets. A
 // word is one holder of the key: slot, holdings (one bit a tier, one for speculation, one for own history), time of
-// last use. A key with more than three holders has one cell that names a record: a list of words, or for many holders
+// last use. A key with more than two holders has one cell that names a record: a list of words, or for many holders
 // one bitset a holding.
 //
 // Thread rule: writers of different endpoints may run on different threads; they lock one shard at a time, for one key.
@@ -18,7 +18,7 @@
 // the change, not one that is stopped before it. Tables and records that were replaced are freed when no reader that
 // could see them is left.
 //
-// Memory: tables grow by an eighth at 85 % of their cells; every byte is granted by one MemoryBudget,
+// Memory: tables grow by an eighth at 90 % of their cells; every byte is granted by one MemoryBudget,
 // so `bytes_max` is never passed. When it is reached, the least recently used of the ten cells where the new key could
 // live leaves ("use": it was stored, announced again, or a request was sent to it). About 17 bytes a holder; with the
 // map from engine hashes (engine_block_map.h), which draws from the same budget, about 37.
@@ -120,7 +120,11 @@ class PrefixIndex {
     uint32_t readers_max = 64;  // PrefixMatches alive at once
     Duration speculative_ttl = std::chrono::seconds(2);
     uint32_t speculative_blocks_max = 1 << 17;  // unconfirmed at once; beyond it the oldest end early
+    // A limit of several indexes together, of which the caller has taken FixedBytes for this one; outlives the index.
+    MemoryBudget* whole = nullptr;
   };
+  // What an index takes from the start.
+  static size_t FixedBytes(const Options& options);
   static constexpr size_t kBytesMin = 1u << 20;
   using Slot = uint16_t;
   enum class Stored : uint8_t { kNew, kHeldAlready, kRefused };  // refused: no memory
@@ -130,8 +134,16 @@ class PrefixIndex {
 
   // --- endpoints. Fails when endpoints_max are there; adding a present one gives its slot.
   Result<Slot> AddEndpoint(model::EndpointId endpoint);
-  // Readers stop seeing it at once; then what is left under the slot is erased and its memory freed for others.
+  // Lookups stop seeing it, and nothing is presumed of it any more. Any thread.
+  void HideEndpoint(model::EndpointId endpoint);
+  // The same, by the thread that wrote under the slot and will not again. What is left under it is erased by and by
+  // (ForgetSome); the slot is given again when that is done and every lookup that could have met it has ended.
   void RemoveEndpoint(Slot slot);
+  // What is held of the endpoint by own history alone is void: erased by and by. Any thread.
+  void ForgetHistory(model::EndpointId endpoint);
+  // A step of the walk over the index that erases what was said to be erased: `buckets` of 64 bytes. False when nothing
+  // is left to do, or another thread is at it.
+  bool ForgetSome(size_t buckets);
   void SetTrust(Slot slot, Trust trust);
   // What a scheduler asks about an endpoint that has no match; kNoEvents for one that was never added.
   Trust TrustOf(model::EndpointId endpoint) const;
@@ -144,8 +156,6 @@ class PrefixIndex {
   void Prefetch(uint64_t key) const;
   // Seconds since the holder's last use, or nothing when it is not there.
   std::optional<uint32_t> AgeSeconds(Slot slot, uint64_t key) const;
-  // Takes away `set` from every block of the endpoint: a walk over the whole index (about 1 ns a byte / 8).
-  void RemoveAll(Slot slot, uint8_t set);
 
   // --- by schedulers, any thread; unknown endpoints are ignored.
   // A request with this chain goes to `endpoint`: presume for the TTL that its blocks are there.
@@ -157,8 +167,8 @@ class PrefixIndex {
   // Leading blocks held, one match for each endpoint that holds the first. Walks until no endpoint is left.
   void Lookup(std::span<const uint64_t> chain, const HoldingWeights& weights, PrefixMatches& out) const;
 
-  // Ends speculation that is due, frees what readers have left, keeps ages from wrapping. Call about once a second from
-  // one thread; cost: a 64th of the index.
+  // Ends speculation that is due, frees what readers have left, keeps ages from wrapping, forgets some. Call about once
+  // a second from one thread; cost: a 64th of the index.
   void Maintain();
 
   // The tier of an event's medium in lower case: "" and gpu; cpu, cpu_pinned, cpu_tier1; disk, fs; shared, obj,
@@ -173,6 +183,7 @@ class PrefixIndex {
     uint64_t evicted = 0;                           // left because there was no memory
     uint64_t refused = 0;                           // not stored for the same reason
     uint64_t speculated = 0, speculations_cut = 0;  // blocks presumed; ended early because too many were
+    uint32_t leaving = 0;                           // endpoints that were removed and whose slots are not free yet
   };
   Stats Read() const;
   uint32_t HoldersOf(Slot slot) const;  // blocks listed for one endpoint

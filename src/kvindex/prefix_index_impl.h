@@ -48,6 +48,24 @@ struct PrefixIndex::Impl {
   mutable std::mutex tiers_mutex;
   std::vector<std::string> named_tiers;
   uint32_t next_shard = 0;  // of Maintain
+
+  // --- forgetting (prefix_forget.cc)
+  struct Forget {
+    Slot slot;
+    bool history;  // only what own history says; else the endpoint has left
+  };
+  struct Released {
+    Slot slot;
+    uint64_t epoch;
+  };
+  void Hide(Slot slot);
+  void Release(Slot slot);
+  void FreeSlots();
+  void EndPass();
+  std::mutex forget_mutex;                      // taken after speculations_mutex, before a shard's and endpoints_mutex
+  std::vector<Forget> forget_now, forget_next;  // of this pass; for the next
+  uint32_t forget_shard = 0, forget_bucket = 0;
+  std::vector<Released> released;
 };
 
 }  // namespace sluice::kvindex

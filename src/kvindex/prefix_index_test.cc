@@ -10,6 +10,11 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+void ForgetAll(PrefixIndex& index) {
+  while (index.ForgetSome(1000)) {
+  }
+}
+
 class PrefixIndexTest : public testing::Test {
  protected:
   PrefixIndexTest() : index_({.bytes_max = 32u << 20, .endpoints_max = 100, .speculative_blocks_max = 300}, clock_) {
@@ -121,14 +126,75 @@ TEST_F(PrefixIndexTest, AnEndpointThatLeftIsGoneAndItsSuccessorStartsEmpty) {
   index_.SetTrust(a, Trust::kExact);
   EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kExact);
   index_.RemoveEndpoint(a);
+  EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+  EXPECT_EQ(Of(1).blocks, 0u) << "at once, though its blocks are erased later";
+  EXPECT_EQ(index_.Read().leaving, 1u);
+  ForgetAll(index_);
   EXPECT_EQ(index_.HoldersOf(a), 0u);
   EXPECT_EQ(index_.Read().holders, 0u);
-  EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+  EXPECT_EQ(index_.Read().leaving, 0u);
   ASSERT_TRUE(index_.AddEndpoint({1, 2}).has_value());
   index_.SpeculativeInsert({1, 1}, chain_);  // the old generation
   index_.Lookup(chain_, {}, matches_);
   EXPECT_TRUE(matches_.All().empty());
   EXPECT_EQ(index_.TrustOf({1, 2}), Trust::kNotConnected);
+}
+
+TEST_F(PrefixIndexTest, ForgettingIsDoneInStepsAndASlotIsFreeAfterTheLast) {
+  ManualClock clock;
+  PrefixIndex index({.bytes_max = 8u << 20, .endpoints_max = 2, .readers_max = 1, .speculative_blocks_max = 64}, clock);
+  const auto a = *index.AddEndpoint({1, 1});
+  const auto b = *index.AddEndpoint({2, 1});
+  Rng rng(8);
+  for (int i = 0; i < 50'000; ++i) {
+    const uint64_t key = rng();
+    index.Add(a, kGpu, key);
+    if (i % 2 == 0) index.Add(b, kGpu, key);
+  }
+  index.RemoveEndpoint(a);
+  int steps = 0;
+  uint32_t left = index.HoldersOf(a);
+  while (true) {
+    EXPECT_FALSE(index.AddEndpoint({3, 1}).has_value()) << "its slot still has blocks";
+    const bool more = index.ForgetSome(500);
+    ++steps;
+    EXPECT_LE(left - index.HoldersOf(a), 500u * 5) << "a step is bounded";
+    left = index.HoldersOf(a);
+    if (!more) break;
+  }
+  EXPECT_GT(steps, 20);
+  EXPECT_EQ(left, 0u);
+  EXPECT_EQ(index.HoldersOf(b), 25'000u);
+  EXPECT_TRUE(index.AddEndpoint({3, 1}).has_value());
+}
+
+TEST_F(PrefixIndexTest, HistoryCanBeForgottenAlone) {
+  const auto a = Join(1);
+  Join(2);
+  Add(a, kGpu, 0, 5);
+  index_.InsertHistory({1, 1}, std::span(chain_).first(9));
+  index_.InsertHistory({2, 1}, std::span(chain_).first(9));
+  index_.ForgetHistory({1, 1});
+  ForgetAll(index_);
+  EXPECT_EQ(Of(1).blocks, 5u);
+  EXPECT_EQ(Of(2).blocks, 9u);
+  index_.InsertHistory({1, 1}, std::span(chain_).first(9));
+  ForgetAll(index_);
+  EXPECT_EQ(Of(1).blocks, 9u) << "what comes later is not void";
+}
+
+TEST_F(PrefixIndexTest, AHiddenEndpointIsUnknownAtOnce) {
+  const auto a = Join(1);
+  Add(a, kGpu, 0, 5);
+  index_.HideEndpoint({1, 1});
+  EXPECT_EQ(Of(1).blocks, 0u);
+  EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+  index_.SpeculativeInsert({1, 1}, chain_);
+  EXPECT_EQ(index_.Read().holders, 5u);
+  Add(a, kGpu, 5, 6);  // its events go on until their thread hears of it
+  index_.RemoveEndpoint(a);
+  ForgetAll(index_);
+  EXPECT_EQ(index_.Read().holders, 0u);
 }
 
 TEST_F(PrefixIndexTest, OneEndpointTooManyIsAnError) {
@@ -174,6 +240,7 @@ TEST(PrefixIndexMemory, ARemovedEndpointsMemoryServesOthers) {
   for (int i = 0; i < 90'000; ++i) index.Add(first, kGpu, rng());
   EXPECT_EQ(index.Read().evicted, 0u);
   index.RemoveEndpoint(first);
+  ForgetAll(index);
   const auto second = *index.AddEndpoint({2, 1});
   for (int i = 0; i < 90'000; ++i) index.Add(second, kGpu, rng());
   EXPECT_EQ(index.Read().evicted, 0u);
@@ -195,7 +262,7 @@ TEST(PrefixIndexMemory, TheLeastRecentlyUsedLeaveFirst) {
   clock.Advance(seconds(60));
   index.Touch({1, 1}, kept);
   clock.Advance(seconds(60));
-  for (int i = 0; i < 72'000; ++i) index.Add(slot, kGpu, rng());
+  for (int i = 0; i < 68'000; ++i) index.Add(slot, kGpu, rng());
   const auto there = [&](const std::vector<uint64_t>& keys) {
     return std::count_if(keys.begin(), keys.end(),
                          [&](uint64_t key) { return index.AgeSeconds(slot, key).has_value(); });

@@ -10,12 +10,20 @@ namespace {
 using cells::Record;
 using cells::Word;
 
-constexpr uint32_t kListMin = 6;
+constexpr size_t kListMin = 3;
 constexpr uint32_t kSetHoldersMin = 16;  // fewer holders are always a list
+constexpr uint32_t kRowStep = 4;         // words
+constexpr size_t kSetWorth = 2;          // a bitset may be so many times larger than the list: it is walked by words
 
-uint32_t ListCapacity(size_t holders) {
-  const auto wanted = static_cast<uint32_t>(holders + holders / 4 + 2);
-  return std::max(kListMin, (wanted + 1) & ~1u);
+// Words of a list that has room for these holders: as many as fill the allocator's chunk, 3 and a multiple of 4.
+size_t ListCapacity(size_t holders) { return (holders + holders / 8) / 4 * 4 + kListMin; }
+
+// Words of a bitset that has room for these holders and for a few slots above. Slots are given from the lowest, so a
+// small fleet has short bitsets however many endpoints the index admits.
+uint32_t RowOf(const std::vector<Word>& holders, uint32_t row_max) {
+  uint32_t words = 0;
+  for (const Word word : holders) words = std::max(words, cells::SlotOf(word) / 64 + 1);
+  return std::min(row_max, (words + kRowStep - 1) / kRowStep * kRowStep);
 }
 
 }  // namespace
@@ -29,9 +37,11 @@ void Shard::Collect(Record& record, std::vector<Word>& out) const {
     return;
   }
   const uint32_t stamp = record.stamp.load(std::memory_order_relaxed);
+  const auto planes = static_cast<uint32_t>(std::popcount(record.holdings));
+  const std::atomic<uint64_t>* const bits = record.Plane(0);
   for (uint32_t w = 0; w < record.row; ++w) {
     uint64_t any = 0;
-    for (int p = 0; p < record.planes; ++p) any |= record.Plane(p)[w].load(std::memory_order_relaxed);
+    for (uint32_t p = 0; p < planes; ++p) any |= bits[p * record.row + w].load(std::memory_order_relaxed);
     for (; any != 0; any &= any - 1) {
       const uint32_t slot = w * 64 + static_cast<uint32_t>(std::countr_zero(any));
       out.push_back(cells::HolderWord(slot, record.Set(slot), stamp));
@@ -39,34 +49,32 @@ void Shard::Collect(Record& record, std::vector<Word>& out) const {
   }
 }
 
-// A record in the form that is smaller for these holders, with some room; null without memory.
+// A record in the form that suits these holders, with some room; null without memory.
 Record* Shard::Build(const std::vector<Word>& holders) {
   uint8_t sets = 0;
   for (const Word word : holders) sets |= cells::SetOf(word);
-  const uint32_t capacity = ListCapacity(holders.size());
+  const size_t capacity = ListCapacity(holders.size());
   const auto planes = static_cast<uint32_t>(std::popcount(sets));
   const size_t list_bytes = Record::ListBytes(capacity);
-  const size_t set_bytes = Record::SetBytes(context_->row, planes);
-  const bool list = holders.size() <= kSetHoldersMin || list_bytes < set_bytes;
+  const uint32_t row = RowOf(holders, context_->row);
+  const size_t set_bytes = Record::SetBytes(row, planes);
+  const bool list = holders.size() <= kSetHoldersMin || list_bytes * kSetWorth < set_bytes;
   const size_t bytes = list ? list_bytes : set_bytes;
   if (!Take(bytes, context_->budget.Max())) return nullptr;
   Record* record = Record::New(bytes);
-  record->count = static_cast<uint32_t>(holders.size());
+  record->count = static_cast<uint16_t>(holders.size());
   uint32_t newest = cells::StampOf(holders.back());
   record->stamp.store(newest, std::memory_order_relaxed);
   if (list) {
-    record->capacity = capacity;
+    record->capacity = static_cast<uint16_t>(capacity);
     for (size_t i = 0; i < holders.size(); ++i) record->Words()[i].store(holders[i], std::memory_order_relaxed);
     return record;
   }
-  record->row = context_->row;
-  for (Holding h = 0; h < kHoldings; ++h) {
-    if ((sets >> h & 1) != 0) record->holding_of[record->planes++] = h;
-  }
+  record->row = static_cast<uint8_t>(row);
+  record->holdings = sets;
   for (const Word word : holders) {
-    for (int p = 0; p < record->planes; ++p) {
-      if ((cells::SetOf(word) >> record->holding_of[p] & 1) == 0) continue;
-      auto& bits = record->Plane(p)[cells::SlotOf(word) / 64];
+    for (uint32_t left = cells::SetOf(word); left != 0; left &= left - 1) {
+      auto& bits = record->Plane(std::countr_zero(left))[cells::SlotOf(word) / 64];
       const uint64_t bit = uint64_t{1} << cells::SlotOf(word) % 64;
       bits.store(bits.load(std::memory_order_relaxed) | bit, std::memory_order_relaxed);
     }
@@ -74,20 +82,11 @@ Record* Shard::Build(const std::vector<Word>& holders) {
   return record;
 }
 
-bool Shard::NewNumber(uint32_t& number) {
-  if (!free_numbers_.empty()) {
-    number = free_numbers_.back();
-    free_numbers_.pop_back();
-    return true;
-  }
-  if (!records.Has(numbers_)) {
-    // Twelve bytes a number: its place here and, one day, among the free ones.
-    if (numbers_ >= 1u << 28 || !Take(cells::Directory::ChunkSize(numbers_) * size_t{12}, context_->budget.Max()))
-      return false;
-    records.AddChunk(numbers_);
-  }
-  number = numbers_++;
-  return true;
+std::optional<uint32_t> Shard::NewNumber() {
+  if (const auto number = records.Take()) return number;
+  if (records.Full() || !Take(records.NextChunkBytes(), context_->budget.Max())) return std::nullopt;
+  records.AddChunk();
+  return records.Take();
 }
 
 // Replaces the record behind `cell` by one for `holders`; the cell does not change.
@@ -102,7 +101,7 @@ bool Shard::Rebuild(Cell cell, const std::vector<Word>& holders) {
   return true;
 }
 
-// A key's fourth holder: its cells become one that names a record. A reader that saw the first cell before and the
+// A key's third holder: its cells become one that names a record. A reader that saw the first cell before and the
 // others after would miss holders; the new version between the two sends it back.
 PrefixIndex::Stored Shard::Promote(const Found& found, uint32_t slot, Holding holding, uint32_t now) {
   std::vector<Word> holders;
@@ -110,12 +109,11 @@ PrefixIndex::Stored Shard::Promote(const Found& found, uint32_t slot, Holding ho
     holders.push_back(found.others[i].word().load(std::memory_order_relaxed));
   }
   holders.push_back(cells::HolderWord(slot, 1u << holding, now));
-  uint32_t number = 0;
-  const bool numbered = NewNumber(number);
-  Record* const record = numbered ? Build(holders) : nullptr;
+  const std::optional<uint32_t> number = NewNumber();
+  Record* const record = number.has_value() ? Build(holders) : nullptr;
   context_->holders[slot].fetch_add(1, std::memory_order_relaxed);
   if (record == nullptr) {
-    if (numbered) free_numbers_.push_back(number);
+    if (number.has_value()) records.Give(*number);
     // No memory: the key's least recently used holder makes room.
     Cell oldest = found.others[0];
     for (int i = 1; i < found.others_count; ++i) {
@@ -130,8 +128,8 @@ PrefixIndex::Stored Shard::Promote(const Found& found, uint32_t slot, Holding ho
     oldest.word().store(holders.back());
     return PrefixIndex::Stored::kNew;
   }
-  records.At(number).store(record);
-  found.others[0].word().store(cells::kRecordBit | number);
+  records.At(*number).store(record);
+  found.others[0].word().store(cells::kRecordBit | *number);
   found.others[0].bucket->version.fetch_add(1);
   for (int i = 1; i < found.others_count; ++i) found.others[i].word().store(0);
   live_ -= static_cast<uint32_t>(found.others_count - 1);
@@ -181,16 +179,15 @@ PrefixIndex::Stored Shard::AddToRecord(Cell cell, uint32_t slot, Holding holding
   }
   const uint8_t had = record.Set(slot);
   if ((had & bit) != 0) return kHeldAlready;
-  for (int p = 0; p < record.planes; ++p) {
-    if (record.holding_of[p] != holding) continue;
-    record.Plane(p)[slot / 64].fetch_or(uint64_t{1} << slot % 64);
+  if ((record.holdings & bit) != 0 && slot / 64 < record.row) {
+    record.Plane(holding)[slot / 64].fetch_or(uint64_t{1} << slot % 64);
     if (had == 0) {
       ++record.count;
       context_->holders[slot].fetch_add(1, std::memory_order_relaxed);
     }
     return kNew;
   }
-  // The first holder on this tier: one more bitset.
+  // The first holder on this tier, or the first slot beyond the bitsets.
   Collect(record, holders);
   if (had == 0) {
     holders.push_back(cells::HolderWord(slot, bit, now));
@@ -224,8 +221,8 @@ uint8_t Shard::RemoveFromRecord(Cell cell, uint32_t slot, uint8_t set) {
   } else {
     const uint8_t had = record.Set(slot);
     left = static_cast<uint8_t>(had & ~set);
-    for (int p = 0; p < record.planes; ++p) {
-      if ((set & had) >> record.holding_of[p] & 1) record.Plane(p)[slot / 64].fetch_and(~(uint64_t{1} << slot % 64));
+    for (uint32_t out = set & had; out != 0; out &= out - 1) {
+      record.Plane(std::countr_zero(out))[slot / 64].fetch_and(~(uint64_t{1} << slot % 64));
     }
     gone = had != 0 && left == 0;
   }
@@ -248,8 +245,9 @@ void Shard::Fit(Cell cell) {
     Retire({}, &record, name & ~cells::kRecordBit);
     return;
   }
-  const bool few = record.IsList() ? record.capacity > kListMin && record.count * 4 < record.capacity
-                                   : record.count < kSetHoldersMin / 2;
+  const bool few = record.IsList() ? record.capacity > kListMin && record.count * 4u < record.capacity
+                                   : record.count < kSetHoldersMin / 2 ||
+                                         Record::ListBytes(ListCapacity(record.count)) * kSetWorth * 2 < record.Bytes();
   if (!few) return;
   std::vector<Word> holders;
   Collect(record, holders);

@@ -3,8 +3,6 @@
 
 #include <sys/mman.h>
 
-#include "base/check.h"
-
 namespace sluice::kvindex {
 namespace {
 
@@ -13,8 +11,8 @@ using cells::kCells;
 using cells::Table;
 using cells::Word;
 
-constexpr int kInlineMax = 3;  // holders of a key in cells of their own; one more makes a record
-constexpr uint32_t kBucketsMin = 2;
+constexpr int kInlineMax = 2;  // holders of a key in cells of their own; one more makes a record
+constexpr int kMovesMax = 2;
 constexpr size_t kRetiredMax = 16;  // records; then freeing is tried
 
 constexpr size_t kHugePage = 2u << 20;
@@ -53,23 +51,20 @@ uint64_t ShardContext::OldestReader() const {
   return oldest;
 }
 
-void Shard::Open(ShardContext& context) {
+void Shard::Open(ShardContext& context, uint32_t number) {
   context_ = &context;
-  SLUICE_CHECK(context.budget.Take(Table::BytesOf(kBucketsMin)), "the index's minimum does not hold its tables");
-  table.store(Table::New(kBucketsMin));
+  table_ = &context.tables[number];
+  table_->store(Table::New(kBucketsMin));
 }
 
 Shard::~Shard() {
   for (const Retired& retired : retired_) Free(retired);
-  for (uint32_t i = 0; i < numbers_; ++i) {
-    if (cells::Record* record = records.At(i).load()) cells::Record::Delete(record);
-  }
-  table.load().Delete();
+  Cells().Delete();
 }
 
 Shard::Found Shard::Find(uint32_t slot, uint64_t key, const cells::Hash& hash) const {
   Found found;
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   int free_count[2] = {};
@@ -116,6 +111,11 @@ PrefixIndex::Stored Shard::Add(uint32_t slot, Holding holding, uint64_t key, con
     const Word word = found.own.word().load(std::memory_order_relaxed);
     found.own.word().store(cells::HolderWord(slot, cells::SetOf(word) | bit, now));
     return (cells::SetOf(word) & bit) != 0 ? kHeldAlready : kNew;
+  }
+  if (found.others_count >= kInlineMax && context_->purges.load(std::memory_order_relaxed) != 0) {
+    // They are about to move into one of their cells.
+    for (int i = 0; i < found.others_count; ++i) PurgeCell(found.others[i]);
+    found = Find(slot, key, hash);
   }
   if (found.others_count >= kInlineMax) return Promote(found, slot, holding, now);
   if (!found.free) found.free = MakeRoom(key, hash, now);
@@ -176,9 +176,22 @@ std::optional<uint32_t> Shard::AgeTicks(uint32_t slot, uint64_t key, const cells
   return std::nullopt;
 }
 
-// A free cell in the key's buckets, made if need be by moving one resident to its other bucket. A moving cell is there
-// twice for a moment; the new version between the copy and the erasure sends a reader back that saw neither.
-Shard::Cell Shard::Room(Table at, const cells::Hash& hash) {
+Shard::Cell Shard::FreeCell(Table at, uint32_t bucket) {
+  for (int i = 0; i < kCells; ++i) {
+    if (at.At(bucket)->word[i].load(std::memory_order_relaxed) == 0) return {at.At(bucket), i};
+  }
+  return {};
+}
+
+uint32_t Shard::OtherBucket(Table at, Cell resident, uint32_t from) {
+  uint32_t places[2];
+  cells::Hash(resident.bucket->key[resident.i].load(std::memory_order_relaxed))
+      .Buckets(at.Buckets(), places[0], places[1]);
+  return places[0] == from ? places[1] : places[0];
+}
+
+// A free cell in the key's buckets, made if need be by moving up to `moves` residents to their other buckets.
+Shard::Cell Shard::Room(Table at, const cells::Hash& hash, int moves) {
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   Cell free[2];
@@ -191,20 +204,34 @@ Shard::Cell Shard::Room(Table at, const cells::Hash& hash) {
     }
   }
   if (count[0] + count[1] > 0) return count[1] > count[0] ? free[1] : free[0];
-  for (const uint32_t from : place) {
+  for (int m = 1; m <= moves; ++m) {
+    if (const Cell room = RoomByMoving(at, place, m)) return room;
+  }
+  return {};
+}
+
+// A moving cell is there twice for a moment; the new version between the copy and the erasure sends a reader back that
+// saw neither. Two moves: the resident's other bucket is full, and one of its residents makes room first.
+Shard::Cell Shard::RoomByMoving(Table at, std::span<const uint32_t> full, int moves) {
+  for (const uint32_t from : full) {
+    uint32_t others[kCells];
+    for (int i = 0; i < kCells; ++i) {
+      others[i] = OtherBucket(at, {at.At(from), i}, from);
+      __builtin_prefetch(at.At(others[i]));
+    }
     for (int i = 0; i < kCells; ++i) {
       const Cell resident{at.At(from), i};
-      const uint64_t key = resident.bucket->key[i].load(std::memory_order_relaxed);
-      uint32_t other[2];
-      cells::Hash(key).Buckets(at.Buckets(), other[0], other[1]);
-      Bucket* const to = at.At(other[0] == from ? other[1] : other[0]);
-      for (int k = 0; k < kCells; ++k) {
-        if (to->word[k].load(std::memory_order_relaxed) != 0) continue;
-        Put({to, k}, key, resident.word().load(std::memory_order_relaxed));
-        resident.bucket->version.fetch_add(1);
-        resident.word().store(0);
-        return resident;
-      }
+      // Not in a table that is being made: its records are still the old one's too, which was purged just before.
+      if (at.At(0) == Cells().At(0)) PurgeCell(resident);
+      if (resident.word().load(std::memory_order_relaxed) == 0) return resident;
+      Cell to = FreeCell(at, others[i]);
+      if (!to && moves > 1) to = RoomByMoving(at, std::span(others).subspan(static_cast<size_t>(i), 1), moves - 1);
+      if (!to) continue;
+      const Word word = resident.word().load(std::memory_order_relaxed);
+      Put(to, resident.bucket->key[i].load(std::memory_order_relaxed), word);
+      resident.bucket->version.fetch_add(1);
+      resident.word().store(0);
+      return resident;
     }
   }
   return {};
@@ -217,10 +244,11 @@ bool Shard::Copy(Table old, Table grown) {
   for (uint64_t n = 0; n < old.Buckets(); ++n) {
     const auto b = static_cast<uint32_t>(n * 4294967291 % old.Buckets());
     for (int i = 0; i < kCells; ++i) {
+      PurgeCell({old.At(b), i});
       const Word word = old.At(b)->word[i].load(std::memory_order_relaxed);
       if (word == 0) continue;
       const uint64_t key = old.At(b)->key[i].load(std::memory_order_relaxed);
-      const Cell to = Room(grown, cells::Hash(key));
+      const Cell to = Room(grown, cells::Hash(key), kMovesMax);
       if (!to) return false;
       Put(to, key, word);
     }
@@ -236,7 +264,7 @@ bool Shard::Take(size_t bytes, size_t limit) {
 
 // A new table is complete before readers see it; the old one stays as it is until they have left it.
 bool Shard::Grow() {
-  const Table old = table.load(std::memory_order_relaxed);
+  const Table old = Cells();
   // Chosen keys can fill two buckets of an empty table: that must not make it large.
   if (live_ < uint64_t{old.Buckets()} * kCells * 4 / 10 && old.Buckets() > 64) return false;
   uint32_t wanted = old.Buckets();
@@ -249,7 +277,7 @@ bool Shard::Grow() {
     if (!Take(Table::BytesOf(wanted), context_->budget.Max() / 10 * 9)) return false;
     const Table grown = Table::New(wanted);
     if (Copy(old, grown)) {
-      table.store(grown);
+      table_->store(grown);
       Retire(old, nullptr, -1);
       return true;
     }
@@ -284,14 +312,15 @@ void Shard::EvictCell(Cell cell) {
 
 // A free cell for the key: by growing, or else in the place of the least recently used.
 Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now) {
-  if (live_ < uint64_t{table.load(std::memory_order_relaxed).Buckets()} * kCells * 17 / 20) {
-    if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
+  if (live_ < uint64_t{Cells().Buckets()} * kCells * 9 / 10) {
+    if (const Cell free = Room(Cells(), hash, kMovesMax)) return free;
   }
   while (Grow()) {
-    if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
+    if (const Cell free = Room(Cells(), hash, kMovesMax)) return free;
   }
-  if (const Cell free = Room(table.load(std::memory_order_relaxed), hash)) return free;
-  const Table at = table.load(std::memory_order_relaxed);
+  // A table that may not grow becomes fuller than it would otherwise, but not at any price.
+  if (const Cell free = Room(Cells(), hash, 1)) return free;
+  const Table at = Cells();
   uint32_t place[2];
   hash.Buckets(at.Buckets(), place[0], place[1]);
   Cell oldest;
@@ -310,26 +339,9 @@ Shard::Cell Shard::MakeRoom(uint64_t key, const cells::Hash& hash, uint32_t now)
   return oldest;
 }
 
-void Shard::RemoveAll(uint32_t slot, uint8_t set) {
-  const Table at = table.load(std::memory_order_relaxed);
-  for (uint32_t b = 0; b < at.Buckets(); ++b) {
-    for (int i = 0; i < kCells; ++i) {
-      const Cell cell{at.At(b), i};
-      const Word word = cell.word().load(std::memory_order_relaxed);
-      if (word == 0) continue;
-      if (cells::IsRecord(word)) {
-        RemoveFromRecord(cell, slot, set);
-      } else if (cells::SlotOf(word) == slot) {
-        const uint64_t key = cell.bucket->key[i].load(std::memory_order_relaxed);
-        Remove(slot, set, key, cells::Hash(key));
-      }
-    }
-  }
-}
-
 size_t Shard::CountHoldings(std::vector<std::array<uint64_t, kHoldings>>& by_slot) const {
   std::vector<Word> holders;
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   for (uint32_t b = 0; b < at.Buckets(); ++b) {
     for (int i = 0; i < kCells; ++i) {
       const Word word = at.At(b)->word[i].load(std::memory_order_relaxed);
@@ -350,7 +362,7 @@ void Shard::ClampAges(uint32_t now) {
     const Word word = at.load(std::memory_order_relaxed);
     if (word != 0 && cells::Age(now, cells::StampOf(word)) > cells::kTicksOld) at.store(cells::WithStamp(word, old));
   };
-  const Table at = table.load(std::memory_order_relaxed);
+  const Table at = Cells();
   for (uint32_t b = 0; b < at.Buckets(); ++b) {
     for (int i = 0; i < kCells; ++i) {
       const Word word = at.At(b)->word[i].load(std::memory_order_relaxed);
@@ -385,16 +397,14 @@ void Shard::Reclaim() {
 }
 
 void Shard::Free(const Retired& retired) {
-  const size_t bytes = retired.record == nullptr ? retired.table.Bytes() : retired.record->bytes;
+  const size_t bytes = retired.record == nullptr ? retired.table.Bytes() : retired.record->Bytes();
   context_->budget.Give(bytes);
   if (retired.record == nullptr) {
     retired.table.Delete();
     return;
   }
   if (retired.number >= 0) {
-    // Nobody can look the number up any more; it may name another record.
-    records.At(static_cast<uint32_t>(retired.number)).store(nullptr);
-    free_numbers_.push_back(static_cast<uint32_t>(retired.number));
+    records.Give(static_cast<uint32_t>(retired.number));
   }
   cells::Record::Delete(retired.record);
 }

@@ -43,16 +43,21 @@ class CacheIndex {
  public:
   static constexpr uint32_t kEndpointsMax = 8191;
 
-  CacheIndex(const CacheSettings& settings, const Clock& clock_in)
-      : keys({.algorithm = settings.hash_algorithm,
+  // `whole`: a limit of several indexes, of which the index's FixedBytes are taken already; or null.
+  CacheIndex(const CacheSettings& settings, const Clock& clock_in, std::shared_ptr<kvindex::MemoryBudget> whole = {})
+      : whole_(std::move(whole)),
+        keys({.algorithm = settings.hash_algorithm,
               .hash_seed = settings.hash_seed,
               .block_size_tokens = settings.block_size_tokens}),
         clock(clock_in),
-        index({.bytes_max = settings.bytes_max,
-               .endpoints_max = kEndpointsMax,
-               .speculative_ttl = settings.speculative_ttl},
-              clock_in) {}
+        index(OptionsOf(settings, whole_.get()), clock_in) {}
   virtual ~CacheIndex() = default;
+  static kvindex::PrefixIndex::Options OptionsOf(const CacheSettings& settings, kvindex::MemoryBudget* whole) {
+    return {.bytes_max = settings.bytes_max,
+            .endpoints_max = kEndpointsMax,
+            .speculative_ttl = settings.speculative_ttl,
+            .whole = whole};
+  }
 
   struct Looked {
     uint64_t hits = 0;     // (block, endpoint) pairs found
@@ -71,6 +76,10 @@ class CacheIndex {
   };
   virtual void OnAnswered(const Answered& answered) { (void)answered; }
 
+ private:
+  const std::shared_ptr<kvindex::MemoryBudget> whole_;  // outlives the index
+
+ public:
   const kvindex::BlockKeys keys;
   const Clock& clock;
   kvindex::PrefixIndex index;
@@ -79,6 +88,7 @@ class CacheIndex {
 class CacheIndexes {
  public:
   virtual ~CacheIndexes() = default;
+  // Null when there is no memory for one more.
   virtual std::shared_ptr<CacheIndex> Open(const CacheSettings& settings) = 0;
 };
 

@@ -55,8 +55,12 @@ kvindex::EventSource SourceOf(const model::Endpoint& endpoint, model::EndpointId
   return source;
 }
 
-CacheFeed::CacheFeed(std::string pool, CacheMetrics& metrics, const Clock& clock)
-    : pool_(std::move(pool)), metrics_(metrics), clock_(clock) {}
+CacheFeed::CacheFeed(std::string pool, CacheMetrics& metrics, const Clock& clock,
+                     std::shared_ptr<kvindex::MemoryBudget> memory)
+    : pool_(std::move(pool)),
+      metrics_(metrics),
+      clock_(clock),
+      memory_(memory != nullptr ? std::move(memory) : std::make_shared<kvindex::MemoryBudget>(kCacheBytesMax)) {}
 
 CacheFeed::~CacheFeed() = default;
 
@@ -64,9 +68,21 @@ std::shared_ptr<schedule::CacheIndex> CacheFeed::Open(const schedule::CacheSetti
   for (const auto& feed : feeds_) {
     if (feed->settings == settings) return feed->index;
   }
+  if (!memory_->Take(kvindex::PrefixIndex::FixedBytes(Index::OptionsOf(settings, memory_.get())))) {
+    Log(Level::kError, kModule, "no memory for one more index of KV caches, caches are not known",
+        {{"pool", pool_}, {"bytes_max", memory_->Max()}, {"bytes", memory_->Used()}, {"raise", "--cache-index-bytes"}});
+    return nullptr;
+  }
+  if (settings.bytes_max > memory_->Max()) {
+    Log(Level::kWarn, kModule, "the index may be larger than all indexes of the process together: their limit holds",
+        {{"pool", pool_},
+         {"size", settings.bytes_max},
+         {"bytes_max", memory_->Max()},
+         {"raise", "--cache-index-bytes"}});
+  }
   auto feed = std::make_unique<Feed>();
   feed->settings = settings;
-  feed->index = std::make_shared<Index>(settings, clock_, pool_, metrics_);
+  feed->index = std::make_shared<Index>(settings, clock_, memory_, pool_, metrics_);
   OpenSubscribers(*feed);
   for (const auto& [id, endpoint] : endpoints_) Subscribe(*feed, id, endpoint);
   feeds_.push_back(std::move(feed));
@@ -198,8 +214,7 @@ void CacheFeed::LookAt(Feed& feed, Seen& seen, const kvindex::FeedStatus& status
   metrics_.Events(pool_, seen.status, status);
   if (status.trust == Trust::kExact && seen.status.trust != Trust::kExact) {
     // What was presumed while its events were not all heard is void: from here on they say everything.
-    kvindex::PrefixIndex& index = feed.index->index;
-    if (const auto slot = index.AddEndpoint(status.id)) index.RemoveAll(*slot, 1u << kvindex::kHistory);
+    feed.index->index.ForgetHistory(status.id);
   }
   seen.status = status;
   if (status.trust != seen.told && (status.trust == Trust::kExact || status.trust_seconds >= kTellAfterSeconds)) {

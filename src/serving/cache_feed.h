@@ -7,8 +7,8 @@
 // kvEventsConfig's socketPort plus its rank ("…-rank-2" in its id); replays likewise, at llm-d.ai/kv-events-replay-port
 // or replaySocketPort. Or, with discoverPods false, at the bound zmqEndpoint alone. Thread rule: the loop's thread;
 // each kvindex::Subscriber has its own. Ownership: an index and its subscriptions end when no policy reads it any more.
-// Cost: Look() a copy of the counters a call; adding and removing an endpoint waits for the subscriber's thread, and
-// removing walks the index.
+// Cost: Look() a copy of the counters a call; adding an endpoint waits for the subscriber's thread, removing one does
+// not.
 #pragma once
 
 #include <map>
@@ -26,6 +26,8 @@
 namespace sluice::serving {
 
 inline constexpr std::string_view kEventsPortLabel = "llm-d.ai/kv-events-port";
+// What all indexes of a process may take unless it is said otherwise.
+inline constexpr size_t kCacheBytesMax = size_t{1} << 30;
 inline constexpr std::string_view kReplayPortLabel = "llm-d.ai/kv-events-replay-port";
 
 // The data-parallel rank in an endpoint's id, "namespace/pod-rank-2"; 0 without one.
@@ -36,7 +38,9 @@ kvindex::EventSource SourceOf(const model::Endpoint& endpoint, model::EndpointId
 
 class CacheFeed final : public schedule::CacheIndexes {
  public:
-  CacheFeed(std::string pool, CacheMetrics& metrics, const Clock& clock);
+  // `memory`: the limit of all indexes of the process, shared by its pools; null: this feed's own of kCacheBytesMax.
+  CacheFeed(std::string pool, CacheMetrics& metrics, const Clock& clock,
+            std::shared_ptr<kvindex::MemoryBudget> memory = {});
   ~CacheFeed() override;
 
   std::shared_ptr<schedule::CacheIndex> Open(const schedule::CacheSettings& settings) override;
@@ -89,6 +93,7 @@ class CacheFeed final : public schedule::CacheIndexes {
   const std::string pool_;
   CacheMetrics& metrics_;
   const Clock& clock_;
+  const std::shared_ptr<kvindex::MemoryBudget> memory_;
   std::vector<std::pair<model::EndpointId, model::Endpoint>> endpoints_;
   std::vector<std::unique_ptr<Feed>> feeds_;
   TimePoint maintained_at_{};

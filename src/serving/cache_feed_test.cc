@@ -111,7 +111,7 @@ TEST_F(CacheFeedTest, FollowsTheEndpointsOfThePool) {
 
   feed_.Remove({0, 1});
   EXPECT_EQ(Blocks(*cache, {0, 1}), 0u);
-  EXPECT_EQ(cache->index.Read().holders, 3u);
+  LookUntil([&] { return cache->index.Read().holders == 3; });
   EXPECT_FALSE(Shows(R"(sluice_kv_cache_endpoint_blocks{pool="p",endpoint="127.0.0.1:8001"})"));
   EXPECT_THAT(Json(), Not(HasSubstr("8001")));
 }
@@ -183,6 +183,35 @@ TEST_F(CacheFeedTest, PredictionsAreComparedWithWhatEnginesSay) {
   EXPECT_THAT(Json(),
               HasSubstr(R"("answers":4,"hit_rate":0.36,"predicted":{"exact":1,"over":1,"under":1,"untrusted":1)"));
   EXPECT_TRUE(Shows(R"(sluice_kv_cache_predictions_total{pool="p",result="over"} 1)"));
+}
+
+// One limit over the pools of a process, whatever each of them may take by itself.
+TEST_F(CacheFeedTest, IndexesOfAllPoolsKeepWithinOneLimit) {
+  const size_t limit = 12u << 20;
+  const auto memory = std::make_shared<kvindex::MemoryBudget>(limit);
+  auto one = std::make_unique<CacheFeed>("one", metrics_, clock_, memory);
+  CacheFeed two("two", metrics_, clock_, memory), three("three", metrics_, clock_, memory);
+  auto a = one->Open(Settings());
+  const auto b = two.Open(Settings());
+  ASSERT_NE(a, nullptr);
+  ASSERT_NE(b, nullptr);
+  const auto fill = [&](schedule::CacheIndex& cache, uint64_t first) {
+    const auto slot = *cache.index.AddEndpoint({0, 1});
+    for (uint64_t key = first; key < first + 400'000; ++key) {
+      cache.index.Add(slot, kvindex::kGpu, key);
+      ASSERT_LE(memory->Used(), limit);
+    }
+  };
+  fill(*a, 0);
+  fill(*b, 1u << 30);
+  EXPECT_LT(b->index.Read().bytes, Settings().bytes_max) << "the first had taken more than half";
+  EXPECT_GT(b->index.Read().evicted, 0u);
+  EXPECT_EQ(a->index.Read().bytes + b->index.Read().bytes, memory->Used());
+  EXPECT_EQ(three.Open(Settings()), nullptr) << "not even what an index begins with is left";
+  a.reset();
+  one.reset();
+  EXPECT_EQ(b->index.Read().bytes, memory->Used()) << "what an index had is for others when it ends";
+  EXPECT_NE(three.Open(Settings()), nullptr);
 }
 
 TEST_F(CacheFeedTest, AnAddressThatCannotBeBoundIsSaid) {

@@ -11,8 +11,9 @@ namespace sluice::serving {
 
 class CacheFeed::Index final : public schedule::CacheIndex {
  public:
-  Index(const schedule::CacheSettings& settings, const Clock& clock_in, std::string pool, CacheMetrics& metrics)
-      : CacheIndex(settings, clock_in), pool_(std::move(pool)), metrics_(metrics) {}
+  Index(const schedule::CacheSettings& settings, const Clock& clock_in, std::shared_ptr<kvindex::MemoryBudget> whole,
+        std::string pool, CacheMetrics& metrics)
+      : CacheIndex(settings, clock_in, std::move(whole)), pool_(std::move(pool)), metrics_(metrics) {}
 
   void OnLookup(const Looked& looked) override {
     ++lookups_;

@@ -35,6 +35,9 @@ CacheMetrics::CacheMetrics(observe::Registry& r)
       latency_(r.AddHistogram("llm_d_epp_kv_cache_index_lookup_latency_seconds", "[ALPHA] Of a prompt's lookup.", {},
                               kLookupSeconds)
                    .Get()),
+      copies_suppressed_(r.AddCounter("llm_d_epp_kv_cache_events_dedup_removed_hashes_suppressed_total",
+                                      "[ALPHA] Removed blocks of which the engine has another copy: they stay.")
+                             .Get()),
       copies_forwarded_(r.AddCounter("llm_d_epp_kv_cache_events_dedup_removed_hashes_forwarded_total",
                                      "[ALPHA] Removed blocks of which no copy was left.")
                             .Get()),
@@ -90,7 +93,9 @@ void CacheMetrics::Predicted(std::string_view pool, Prediction prediction) {
 void CacheMetrics::Events(std::string_view pool, const kvindex::FeedStatus& before, const kvindex::FeedStatus& now) {
   const std::string_view pod = now.host_port;
   admissions_.Add(Since(before.blocks.stored, now.blocks.stored));
-  copies_forwarded_.Add(Since(before.blocks.removed, now.blocks.removed));
+  copies_suppressed_.Add(Since(before.blocks.copies_left, now.blocks.copies_left));
+  copies_forwarded_.Add(
+      Since(before.blocks.removed - before.blocks.copies_left, now.blocks.removed - now.blocks.copies_left));
   Add(stores_skipped_, {"", "unsupported_cache_kind"}, Since(before.blocks.other_groups, now.blocks.other_groups));
   Add(stores_skipped_, {"", "non_dense_block_span"}, Since(before.blocks.not_dense, now.blocks.not_dense));
   Add(stores_skipped_, {"", "invalid_block_size"}, Since(before.blocks.block_size_unfit, now.blocks.block_size_unfit));

@@ -35,6 +35,7 @@ class CacheMetrics {
   observe::Counter& hits_;
   observe::Counter& deepest_;
   observe::Histogram& latency_;
+  observe::Counter& copies_suppressed_;
   observe::Counter& copies_forwarded_;
   observe::Family<observe::Counter>& stores_skipped_;
   observe::Family<observe::Counter>& removals_skipped_;

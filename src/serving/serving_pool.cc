@@ -75,7 +75,7 @@ ServingPool::ServingPool(runtime::Loop& loop, net::HttpClient& client, RouterMet
       metrics_(metrics),
       files_(std::move(files)),
       parsers_(std::move(parsers)),
-      cache_(std::make_shared<CacheFeed>(options_.name, metrics.cache(), clock_)),
+      cache_(std::make_shared<CacheFeed>(options_.name, metrics.cache(), clock_, options_.cache_memory)),
       scheduler_(std::move(config), clock_, {.state = {.caches = cache_}, .seed = options_.seed}),
       set_({.endpoints_max = kEndpointsMax, .health = {.probe_max = kProbeMax}}),
       scraper_(loop, client, metrics, set_, {.pool = options_.name, .interval = options_.scrape_interval}),

@@ -44,7 +44,8 @@ struct PoolOptions {
   std::string decision_log_path;                             // empty: none is written
   uint64_t decision_log_bytes_max = uint64_t{256} << 20;
   std::string state_path;  // what the latency model learned, kept over a restart; empty: it is not kept
-  uint64_t seed = 0;       // of the policies' random numbers; 0: the system's
+  std::shared_ptr<kvindex::MemoryBudget> cache_memory;  // of the KV indexes of all pools; null: a limit of its own
+  uint64_t seed = 0;                                    // of the policies' random numbers; 0: the system's
 };
 
 class ServingPool {

@@ -272,22 +272,22 @@ void EndpointBlocks::UpdateTier(const DecodedEvent& event, Holding holding) {
   }
 }
 
-// One copy of what `name` stands for left the tier. False when the name is not known.
-bool EndpointBlocks::Drop(uint64_t name, Holding holding) {
+// One copy of what `name` stands for left the tier.
+EndpointBlocks::Dropped EndpointBlocks::Drop(uint64_t name, Holding holding) {
   const auto key = map_.Find(name);
-  if (!key.has_value()) return false;
+  if (!key.has_value()) return Dropped::kUnknown;
   if (!copies_.empty()) {
     if (const auto it = copies_.find(CopyName(name, holding)); it != copies_.end()) {
       if (--it->second == 0) {
         copies_.erase(it);
         index_.Budget().Give(kCopyBytes);
       }
-      return true;
+      return Dropped::kCopyLeft;
     }
   }
   const uint8_t left = index_.Remove(slot_, static_cast<uint8_t>(1u << holding), *key);
   if ((left & kEventHoldings) == 0) map_.Erase(name);
-  return true;
+  return Dropped::kGone;
 }
 
 void EndpointBlocks::Removed(const DecodedEvent& event) {
@@ -299,12 +299,14 @@ void EndpointBlocks::Removed(const DecodedEvent& event) {
   const Holding holding = index_.Tier(event.medium);
   for (const uint64_t hash : event.hashes) map_.Prefetch(hash);
   for (const uint64_t hash : event.hashes) {
-    bool known = Drop(hash, holding);
+    const Dropped dropped = Drop(hash, holding);
+    bool known = dropped != Dropped::kUnknown;
+    counters_.copies_left += dropped == Dropped::kCopyLeft;
     for (uint32_t part = 1; parts_ && part < kPartsMax; ++part) {
-      if (!Drop(PartName(hash, part), holding)) break;
+      if (Drop(PartName(hash, part), holding) == Dropped::kUnknown) break;
     }
     if (inners_) {
-      known = Drop(InnerName(hash), holding) || known;
+      known = Drop(InnerName(hash), holding) != Dropped::kUnknown || known;
       known = std::erase_if(tails_,
                             [&](const Tail& tail) {
                               return std::find(tail.hashes.begin(), tail.hashes.end(), hash) != tail.hashes.end();

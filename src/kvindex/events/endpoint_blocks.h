@@ -30,9 +30,10 @@ namespace sluice::kvindex {
 class EndpointBlocks final : public EventSink {
  public:
   struct Counters {
-    uint64_t stored = 0;   // our blocks, as stores named them
-    uint64_t removed = 0;  // engine blocks whose removal was applied
-    uint64_t cleared = 0;  // AllBlocksCleared
+    uint64_t stored = 0;       // our blocks, as stores named them
+    uint64_t removed = 0;      // engine blocks whose removal was applied
+    uint64_t copies_left = 0;  // of those, the ones of which the engine has another copy: they stay
+    uint64_t cleared = 0;      // AllBlocksCleared
     uint64_t tier_updates = 0;
     uint64_t lost_parents = 0;
     uint64_t other_groups = 0;      // events of groups that are not indexed
@@ -94,7 +95,8 @@ class EndpointBlocks final : public EventSink {
   bool SetName(uint64_t name, uint64_t key);
   bool Store(uint64_t name, uint64_t key, Holding holding);
   void CountCopy(uint64_t name, Holding holding);
-  bool Drop(uint64_t name, Holding holding);
+  enum class Dropped : uint8_t { kUnknown, kGone, kCopyLeft };
+  Dropped Drop(uint64_t name, Holding holding);
   void KeepTail(Tail tail);
   static uint64_t PartName(uint64_t hash, uint32_t part) { return hash ^ part * 0xa0761d6478bd642f; }
   static uint64_t InnerName(uint64_t hash) { return hash ^ 0xe7037ed1a0b428db; }

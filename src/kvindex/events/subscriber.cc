@@ -17,8 +17,9 @@
 namespace sluice::kvindex {
 namespace {
 
-constexpr int kBatchesAtOnce = 64;  // of one endpoint before the next one's turn
-constexpr int kTickMs = 50;         // timeouts and retries are seen this often
+constexpr int kBatchesAtOnce = 64;      // of one endpoint before the next one's turn
+constexpr int kTickMs = 50;             // timeouts and retries are seen this often
+constexpr size_t kForgetAtOnce = 4096;  // buckets of the index, between two looks at the sockets: some 100 us
 constexpr int kReconnectMs = 100;
 constexpr int kReconnectMaxMs = 5000;
 constexpr int kHeartbeatMs = 5000;  // a pod that vanished without a word is noticed after two of these
@@ -112,6 +113,7 @@ struct Subscriber::Impl {
   Result<Socket> NewLive(const std::string& endpoint, bool bind, std::string& bound);
   Status AddHere(EventSource source);
   void RemoveHere(model::EndpointId id);
+  uint64_t Post(std::function<void()> task);
   void Call(std::function<void()> task);
 
   void Run();
@@ -140,6 +142,7 @@ struct Subscriber::Impl {
   std::vector<PollRef> refs;
   uint64_t next_monitor = 0;
   int replays = 0;
+  bool forgetting = false;  // blocks of endpoints that left are still there
   SubscriberStats counted;
   TimePoint published_at{};
 
@@ -181,12 +184,18 @@ Result<Socket> Subscriber::Impl::NewLive(const std::string& endpoint, bool bind,
   return socket;
 }
 
-// Runs `task` on the thread and returns when it has run.
-void Subscriber::Impl::Call(std::function<void()> task) {
-  std::unique_lock lock(mutex);
+// Runs `task` on the thread, some time.
+uint64_t Subscriber::Impl::Post(std::function<void()> task) {
+  const std::lock_guard lock(mutex);
   tasks.push_back(std::move(task));
-  const uint64_t mine = ++asked;
   wakeup.Signal();
+  return ++asked;
+}
+
+// Returns when it has run.
+void Subscriber::Impl::Call(std::function<void()> task) {
+  const uint64_t mine = Post(std::move(task));
+  std::unique_lock lock(mutex);
   done.wait(lock, [&] { return finished >= mine; });
 }
 
@@ -253,6 +262,7 @@ void Subscriber::Impl::Run() {
     }
     for (const auto& task : now) task();
     BeginReplays();
+    forgetting = index.ForgetSome(kForgetAtOnce);
     if (!now.empty() || clock.Now() - published_at >= std::chrono::milliseconds(kTickMs)) Publish();
     if (!now.empty()) {
       const std::lock_guard lock(mutex);
@@ -281,7 +291,7 @@ void Subscriber::Impl::Poll() {
       add(entry->live.get(), entry.get(), PollRef::What::kLive);
     }
   }
-  if (zmq_poll(items.data(), static_cast<int>(items.size()), kTickMs) < 0) return;
+  if (zmq_poll(items.data(), static_cast<int>(items.size()), forgetting ? 0 : kTickMs) < 0) return;
   if ((items[0].revents & ZMQ_POLLIN) != 0) wakeup.Clear();
   for (size_t i = 1; i < items.size(); ++i) {
     if ((items[i].revents & ZMQ_POLLIN) == 0) continue;
@@ -448,7 +458,8 @@ Status Subscriber::Add(EventSource source) {
 }
 
 void Subscriber::Remove(model::EndpointId id) {
-  impl_->Call([&] { impl_->RemoveHere(id); });
+  impl_->index.HideEndpoint(id);
+  impl_->Post([impl = impl_.get(), id] { impl->RemoveHere(id); });
 }
 
 std::vector<FeedStatus> Subscriber::Statuses() const {

@@ -87,7 +87,7 @@ class Subscriber {
   ~Subscriber();
   // Fails when the index has no slot left, the addresses are malformed or the name is there already.
   Status Add(EventSource source);
-  // The endpoint's blocks are gone from the index when this returns.
+  // Returns at once. Lookups do not see the endpoint any more; its blocks leave the index by and by.
   void Remove(model::EndpointId id);
   std::vector<FeedStatus> Statuses() const;
   SubscriberStats Stats() const;

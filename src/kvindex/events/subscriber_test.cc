@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <numeric>
 #include <thread>
 
+#include "base/rng.h"
 #include "kvindex/events/publisher.h"
 #include "kvindex/events/zmq_socket.h"
 
@@ -61,6 +63,63 @@ class Engine {
   EngineHash hash_{HashAlgorithm::kSha256Cbor, "0"};
   std::vector<BlockDigest> digests_;
   std::unique_ptr<Publisher> publisher_;
+};
+
+// Stands between an engine and its listener, and can be cut: an XSUB and an XPUB with a thread that passes frames on.
+class Relay {
+ public:
+  explicit Relay(std::string engine) : engine_(std::move(engine)) { Mend(); }
+  ~Relay() { Cut(); }
+  const std::string& endpoint() const { return endpoint_; }
+  void Cut() {
+    if (!thread_.joinable()) return;
+    stop_.store(true);
+    thread_.join();
+  }
+  void Mend() {
+    stop_.store(false);
+    context_.reset(zmq_ctx_new());
+    in_.reset(zmq_socket(context_.get(), ZMQ_XSUB));
+    out_.reset(zmq_socket(context_.get(), ZMQ_XPUB));
+    for (void* const socket : {in_.get(), out_.get()}) SetInt(socket, ZMQ_LINGER, 0);
+    zmq_connect(in_.get(), engine_.c_str());
+    const auto bound = Attach(out_.get(), endpoint_.empty() ? "tcp://127.0.0.1:*" : endpoint_, true, "relay");
+    ASSERT_TRUE(bound.has_value());
+    endpoint_ = *bound;
+    thread_ = std::thread([this] { Run(); });
+  }
+
+ private:
+  static void Pass(void* from, void* to) {
+    int more = 1;
+    while (more != 0) {
+      zmq_msg_t frame;
+      zmq_msg_init(&frame);
+      if (zmq_msg_recv(&frame, from, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(&frame);
+        return;
+      }
+      more = zmq_msg_more(&frame);
+      if (zmq_msg_send(&frame, to, more != 0 ? ZMQ_SNDMORE : 0) < 0) zmq_msg_close(&frame);
+    }
+  }
+  void Run() {
+    zmq_pollitem_t items[] = {{in_.get(), 0, ZMQ_POLLIN, 0}, {out_.get(), 0, ZMQ_POLLIN, 0}};
+    while (!stop_.load()) {
+      zmq_poll(items, 2, 5);
+      if ((items[0].revents & ZMQ_POLLIN) != 0) Pass(in_.get(), out_.get());
+      if ((items[1].revents & ZMQ_POLLIN) != 0) Pass(out_.get(), in_.get());
+    }
+    in_.reset();
+    out_.reset();
+    context_.reset();
+  }
+  const std::string engine_;
+  std::string endpoint_;
+  Context context_;
+  Socket in_, out_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
 };
 
 PublisherOptions Options(const std::string& topic = "kv@127.0.0.1:8000@m") {
@@ -134,12 +193,28 @@ TEST_F(SubscriberTest, FollowsAPodFromItsFirstBatchThoughItCameLate) {
   EXPECT_EQ(status.blocks.cleared, 1u);
   EXPECT_EQ(status.feed.malformed, 0u);
   subscriber_->Remove({1, 1});
-  EXPECT_EQ(index_.Read().holders, 0u);
+  EXPECT_EQ(Held(1), 0u) << "at once";
   EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+  EXPECT_TRUE(Await([&] { return index_.Read().holders == 0; }));
   EXPECT_TRUE(subscriber_->Statuses().empty() || Await([&] { return subscriber_->Statuses().empty(); }));
 }
 
 // Traps 5 and 27: engines connect to a bound subscriber; the topic says whose events they are, and storage is nobody's.
+// What events did not say is found by the subscriber's own walk.
+TEST_F(SubscriberTest, OwnHistoryOfAnEndpointThatLeftIsErasedByTheSubscriber) {
+  Engine engine(Options());
+  Open();
+  Add(engine.Source({1, 1}, "127.0.0.1:8000"));
+  Rng rng(2);
+  std::vector<uint64_t> keys(50'000);
+  for (uint64_t& key : keys) key = rng();
+  index_.InsertHistory({1, 1}, keys);
+  subscriber_->Remove({1, 1});
+  EXPECT_TRUE(Await([&] { return index_.Read().holders == 0 && index_.Read().leaving == 0; }));
+  Add(engine.Source({1, 2}, "127.0.0.1:8000"));
+  EXPECT_EQ(index_.TrustOf({1, 1}), Trust::kNoEvents);
+}
+
 TEST_F(SubscriberTest, Trap5CentralModeGoesByTheTopicsPod) {
   SubscriberOptions options;
   options.bind_endpoint = "tcp://127.0.0.1:*";
@@ -247,6 +322,53 @@ TEST_F(SubscriberTest, AFloodEndsExact) {
     if (last < 4090) engine.Store(last++, 1);
     return index_.TrustOf({1, 1}) == Trust::kExact && Held(1) == static_cast<uint32_t>(last);
   }));
+  EXPECT_EQ(StatusOf(1).blocks.lost_parents, 0u);
+}
+
+// More blocks than there is memory for, again and again: the index and the map stay within their limit, what had to go
+// is counted, and what is listed is held.
+TEST_F(SubscriberTest, AFloodBeyondTheMemoryForgetsAndKeepsTheCap) {
+  PrefixIndex small({.bytes_max = PrefixIndex::kBytesMin + 16 * 28,
+                     .endpoints_max = 16,
+                     .readers_max = 1,
+                     .speculative_blocks_max = 16},
+                    clock_);
+  auto subscriber = Subscriber::Open(
+      {.keys = {.algorithm = KeyAlgorithm::kXxh64, .hash_seed = {}, .block_size_tokens = kBlock}}, small, clock_);
+  ASSERT_TRUE(subscriber.has_value());
+  Engine engine(Options());
+  ASSERT_TRUE((*subscriber)->Add(engine.Source({1, 1}, "127.0.0.1:8000")).has_value());
+  for (int n = 0; n < 800; ++n) {
+    engine.Store(n * 50, 50);
+    ASSERT_LE(small.Read().bytes, small.Read().bytes_max);
+  }
+  EXPECT_TRUE(Await([&] {
+    EXPECT_LE(small.Read().bytes, small.Read().bytes_max);
+    const auto statuses = (*subscriber)->Statuses();
+    return statuses.size() == 1 && statuses[0].blocks.stored >= 40'000;
+  }));
+  EXPECT_GT((*subscriber)->Statuses()[0].blocks.without_memory + small.Read().evicted, 1000u);
+  EXPECT_LT(small.Read().holders, 40'000u);
+}
+
+// The stream is cut while batches come, several times, and the engine goes on: after each cut the rest is replayed.
+TEST_F(SubscriberTest, AStreamThatIsCutUnderLoadIsDeclaredAndCaughtUp) {
+  Engine engine(Options());
+  Relay live(engine.Source({1, 1}, "x").endpoint);
+  Open();
+  EventSource source = engine.Source({1, 1}, "127.0.0.1:8000");
+  source.endpoint = live.endpoint();
+  Add(source);
+  EXPECT_TRUE(Await([&] { return index_.TrustOf({1, 1}) == Trust::kExact; }));
+  int stored = 0;
+  for (int cut = 0; cut < 3; ++cut) {
+    for (int n = 0; n < 200; ++n) engine.Store(stored++, 1);
+    live.Cut();
+    for (int n = 0; n < 200; ++n) engine.Store(stored++, 1);
+    EXPECT_TRUE(Await([&] { return index_.TrustOf({1, 1}) == Trust::kNotConnected; })) << "said at once";
+    live.Mend();
+    EXPECT_TRUE(AwaitExact(1, static_cast<uint32_t>(stored)));
+  }
   EXPECT_EQ(StatusOf(1).blocks.lost_parents, 0u);
 }
 

@@ -62,7 +62,7 @@ struct ReplayState final : PluginState {
   std::shared_ptr<const RecordedMatches> recorded;
   std::string lane;
 };
-// Of a gateway without event subscriptions.
+// Of a gateway without event subscriptions, or without memory for one more index.
 struct DeafState final : PluginState {};
 
 struct PreciseMemo final : RequestMemo {
@@ -137,6 +137,7 @@ std::shared_ptr<PluginState> PrecisePrefixCacheProducer::MakeState(const StateOp
   }
   if (options.caches == nullptr) return std::make_shared<DeafState>();
   std::shared_ptr<CacheIndex> cache = options.caches->Open(parameters_.settings);
+  if (cache == nullptr) return std::make_shared<DeafState>();
   const kvindex::HoldingWeights weights = parameters_.WeightsFor(cache->index);
   return std::make_shared<PreciseState>(std::move(cache), weights);
 }
