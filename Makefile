@@ -6,10 +6,10 @@ PORTABLE ?= 0
 export PORTABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down test test-vllm lint bench fuzz docs clean
+.PHONY: help setup build up down test test-vllm lint bench bench-system fuzz docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: Debian packages, llama.cpp, the model, test clients
 	@tools/deps.sh all
@@ -39,6 +39,10 @@ lint: build ## formatting, the rules of test/hygiene, clang-tidy over what chang
 
 bench: build ## run the benchmarks and write docs/perf/ (NAMES="gateway worker" for some)
 	@bench/run.py $(NAMES)
+
+bench-system: build ## measure beside other routers, which bench/peers.sh installs from the network (ARGS="--only sluice,nginx")
+	@bench/peers.sh || true
+	@bench/run.py system $(ARGS)
 
 fuzz: ## fuzz each parser of foreign bytes (SECONDS_EACH=30)
 	@tools/build.sh asan

@@ -4,6 +4,9 @@
 // GET /metrics, /v1/models and /health answer what a router asks for; with METRICS_FILE it serves that page, on every
 // address of the machine, so that 127.0.0.1, 127.0.0.2, ... are as many engines. Port 0 takes a free one; the first
 // line of output is the port.
+// POST /fake?tokens=100&interval_ms=10&burst=8 changes what streams are from then on (burst: events that leave
+// together, each interval); the answer, and GET /fake's, has what was served so far: {"requests":12,"events":2400}.
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -13,13 +16,17 @@
 
 #include "base/text.h"
 #include "net/http_server.h"
+#include "net/query.h"
 #include "runtime/signals.h"
 
 namespace sluice {
 namespace {
 
 int tokens = 200;
+int burst = 1;
 Duration interval{0};
+uint64_t requests_served = 0;
+uint64_t events_served = 0;
 
 constexpr std::string_view kModels =
     R"({"object":"list","data":[{"id":"fake","object":"model","created":1,"owned_by":"vllm","root":"fake","parent":null,"max_model_len":32768}]})";
@@ -34,9 +41,60 @@ constexpr std::string_view kStreamEnd =
     R"(data: {"id":"chatcmpl-98b12238bad99d1e","object":"chat.completion.chunk","created":1795273246,"model":"fake","choices":[{"index":0,"delta":{},"finish_reason":"length"}],"usage":{"prompt_tokens":100,"total_tokens":200,"completion_tokens":100}})"
     "\n\ndata: [DONE]\n\n";
 
+void Configure(std::string_view query) {
+  const auto number = [query](std::string_view name) { return ParseNumber<double>(net::QueryValue(query, name)); };
+  if (const auto n = number("tokens")) tokens = static_cast<int>(*n);
+  if (const auto n = number("burst")) burst = std::max(1, static_cast<int>(*n));
+  if (const auto n = number("interval_ms")) interval = FromSeconds(*n / 1e3);
+}
+
+// The next event of a stream; no two of its events are alike (some routers end a stream that repeats itself).
+void AppendEvent(std::string& out, int index) {
+  char event[320];
+  const int n = std::snprintf(
+      event, sizeof event,
+      "data: {\"id\":\"chatcmpl-98b12238bad99d1e\",\"object\":\"chat.completion.chunk\",\"created\":1795273246,"
+      "\"model\":\"fake\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"token%d \"},\"logprobs\":null,"
+      "\"finish_reason\":null,\"token_ids\":null}]}\n\n",
+      index);
+  out.append(event, static_cast<size_t>(n));
+}
+
+runtime::Task<> Stream(net::ServerExchange& exchange) {
+  const std::array<net::Header, 1> stream = {net::Header{"content-type", "text/event-stream; charset=utf-8"}};
+  exchange.Start(200, stream);
+  runtime::Timer timer(exchange.ClientReadable().loop());
+  TimePoint next = exchange.ClientReadable().loop().Now();
+  const int count = tokens;  // of this stream; they may be changed while it runs
+  std::string events;
+  for (int i = 0; i < count && !exchange.client_gone();) {
+    events.clear();
+    for (const int end = std::min(count, i + burst); i < end; ++i) AppendEvent(events, i);
+    exchange.Write(events);
+    if (exchange.blocked()) co_await exchange.Flush();
+    if (interval > Duration::zero()) {
+      next += interval;
+      timer.Set(next);
+      co_await runtime::AnyOf(timer);
+    }
+  }
+  if (!exchange.client_gone()) exchange.Write(kStreamEnd, /*last=*/true);
+  if (exchange.blocked()) co_await exchange.Flush();
+  if (exchange.client_gone()) co_return;
+  ++requests_served;
+  events_served += static_cast<uint64_t>(count);
+}
+
 runtime::Task<> Handle(net::ServerExchange& exchange) {
   const std::string_view path = exchange.head().path();
   const std::array<net::Header, 1> json = {net::Header{"content-type", "application/json"}};
+  if (path == "/fake") {
+    if (exchange.head().method == "POST") Configure(exchange.head().query());
+    const std::string served =
+        "{\"requests\":" + std::to_string(requests_served) + ",\"events\":" + std::to_string(events_served) + "}";
+    co_await exchange.Respond(200, json, served);
+    co_return;
+  }
   if (exchange.head().method == "GET") {
     const bool metrics = path == "/metrics";
     co_await exchange.Respond(200, json,
@@ -48,31 +106,11 @@ runtime::Task<> Handle(net::ServerExchange& exchange) {
   const auto body = co_await exchange.ReadBody();
   if (!body) co_return;
   if (body->find("\"stream\":true") == std::string::npos && body->find("\"stream\": true") == std::string::npos) {
+    ++requests_served;
     co_await exchange.Respond(200, json, kAnswer);
     co_return;
   }
-  const std::array<net::Header, 1> stream = {net::Header{"content-type", "text/event-stream; charset=utf-8"}};
-  exchange.Start(200, stream);
-  runtime::Timer timer(exchange.ClientReadable().loop());
-  TimePoint next = exchange.ClientReadable().loop().Now();
-  for (int i = 0; i < tokens && !exchange.client_gone(); ++i) {
-    char event[320];
-    const int n = std::snprintf(
-        event, sizeof event,
-        "data: {\"id\":\"chatcmpl-98b12238bad99d1e\",\"object\":\"chat.completion.chunk\",\"created\":1795273246,"
-        "\"model\":\"fake\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"token%d \"},\"logprobs\":null,"
-        "\"finish_reason\":null,\"token_ids\":null}]}\n\n",
-        i);
-    exchange.Write(std::string_view(event, static_cast<size_t>(n)));
-    if (exchange.blocked()) co_await exchange.Flush();
-    if (interval > Duration::zero()) {
-      next += interval;
-      timer.Set(next);
-      co_await runtime::AnyOf(timer);
-    }
-  }
-  if (!exchange.client_gone()) exchange.Write(kStreamEnd, /*last=*/true);
-  if (exchange.blocked()) co_await exchange.Flush();
+  co_await Stream(exchange);
 }
 
 runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals) {

@@ -1,5 +1,6 @@
 """The gateway beside nginx as a plain proxy: processor time a request, requests a second and core, latency, in turn in one run."""
 import contextlib
+import os
 import pathlib
 import statistics
 import tempfile
@@ -22,10 +23,11 @@ schedulingProfiles:
 
 
 def nginx_conf(folder, port, upstreams):
-    servers = "".join(f"server 127.0.0.1:{p}; " for p in upstreams)
+    servers = "".join(f"server {address}; " for address in upstreams)
     temp = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    return f"""worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 20000; }}
+    user = "user root; " if os.geteuid() == 0 else ""  # else its worker may not write into `folder`
+    return f"""{user}worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 65536; }}
 http {{ access_log off; {temp} keepalive_requests 100000000;
   upstream engines {{ {servers} keepalive 1024; }}
   server {{ listen 127.0.0.1:{port}; client_body_buffer_size 1m; client_max_body_size 64m;
@@ -44,7 +46,7 @@ def contenders(tokens, interval_ms):
         found = {}
         port = free_port()
         conf = pathlib.Path(folder) / "nginx.conf"
-        conf.write_text(nginx_conf(folder, port, engines))
+        conf.write_text(nginx_conf(folder, port, [f"127.0.0.1:{p}" for p in engines]))
         found["nginx"] = (f"http://127.0.0.1:{port}", stack.enter_context(process("nginx", "-c", conf)).pid)
         config = pathlib.Path(folder) / "random.yaml"
         config.write_text(RANDOM)

@@ -33,21 +33,42 @@ def free_port():
 
 
 def cpu_seconds(pid):
-    """User and system time of a process and its living children."""
+    """User and system time of a process and its living descendants."""
     total = 0.0
-    for path in [pathlib.Path(f"/proc/{pid}"), *children(pid)]:
-        fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
-        total += (int(fields[11]) + int(fields[12])) / TICK
+    for path in tree([pid]):
+        with contextlib.suppress(OSError):
+            fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / TICK
     return total
 
 
-def children(pid):
-    found = []
+def tree(pids):
+    """Folders in /proc of these processes and all that descend from them."""
+    parents = {}
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                found.append(stat.parent)
-    return found
+            parents.setdefault(int(stat.read_text().rsplit(")", 1)[1].split()[1]), []).append(int(stat.parent.name))
+    found = list(pids)
+    for pid in found:  # grows meanwhile
+        found += parents.get(pid, [])
+    return [pathlib.Path(f"/proc/{pid}") for pid in found]
+
+
+def memory_of_trees(pids):
+    """MiB of these processes and their descendants: rss, pss, peak (the sum of each one's peak)."""
+    total = dict.fromkeys(("rss", "pss", "peak"), 0.0)
+    for path in tree(pids):
+        for file, pattern, key in (("status", r"VmRSS:\s+(\d+)", "rss"), ("status", r"VmHWM:\s+(\d+)", "peak"),
+                                   ("smaps_rollup", r"Pss:\s+(\d+)", "pss")):
+            with contextlib.suppress(OSError):
+                total[key] += int(re.search(pattern, (path / file).read_text()).group(1)) / 1024
+    return total
+
+
+def reset_peak(pids):
+    for path in tree(pids):
+        with contextlib.suppress(OSError):
+            (path / "clear_refs").write_text("5")
 
 
 def memory_mib(pid):
@@ -90,6 +111,16 @@ def wait_for(url, seconds=60):
             return
         if time.monotonic() > end:
             raise RuntimeError(f"{url} did not answer within {seconds} s")
+        time.sleep(0.02)
+
+
+def wait_for_port(port, seconds=30):
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"nobody listens on port {port} after {seconds} s")
         time.sleep(0.02)
 
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/tls_flags.h"
 #include "base/text.h"
 #include "codec/yaml/reader.h"
 #include "extproc/picker.h"
@@ -25,8 +26,7 @@ struct Flags {
   bool ignore_subset = false;
   bool secure = true;
   std::string cert_path;
-  std::string tls_min = "VersionTLS12";
-  std::string cipher_suites;
+  TlsLimits tls_limits;
   size_t body_max = size_t{64} << 20;
 };
 
@@ -105,16 +105,7 @@ Result<net::TlsContext::Options> ToTls(const Flags& flags) {
     tls.certificate_path = flags.cert_path + "/tls.crt";
     tls.key_path = flags.cert_path + "/tls.key";
   }
-  if (flags.tls_min == "VersionTLS13") {
-    tls.version_min = net::TlsContext::Version::k13;
-  } else if (flags.tls_min != "VersionTLS12") {
-    return Fail(Code::kInvalidArgument,
-                "--tls-min-version '" + flags.tls_min +
-                    "': this picker speaks VersionTLS12 and VersionTLS13 (older ones are broken)");
-  }
-  for (const std::string_view suite : Split(flags.cipher_suites, ',')) {
-    if (!TrimSpace(suite).empty()) tls.cipher_suites.emplace_back(TrimSpace(suite));
-  }
+  if (const Status set = ApplyTlsLimits(flags.tls_limits, tls); !set) return tl::unexpected(set.error());
   return tls;
 }
 
@@ -275,8 +266,7 @@ void AddServerFlags(CLI::App& command, Flags& flags) {
                      "folder with tls.crt and tls.key (default: a self-signed certificate is made)");
   command.add_flag("--enable-cert-reload", options.reload_certificate,
                    "use other files in --cert-path when they change");
-  command.add_option("--tls-min-version", flags.tls_min, "VersionTLS12 or VersionTLS13")->capture_default_str();
-  command.add_option("--tls-cipher-suites", flags.cipher_suites, "IANA's names with commas between");
+  AddTlsLimits(command, flags.tls_limits);
   command.add_option("--grpc-max-recv-msg-size", flags.receive_max, "largest message from Envoy")
       ->capture_default_str();
   command.add_option("--grpc-max-send-msg-size", flags.send_max, "largest message to Envoy")->capture_default_str();

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "app/command.h"
+#include "app/tls_flags.h"
 #include "base/text.h"
 #include "gateway/gateway.h"
 #include "observe/log.h"
@@ -28,11 +29,18 @@ struct Flags {
   std::string state_dir;
   double refresh_ms = 50;
   bool experimental = false;
+  bool reuse_port = false;
   double drain_seconds = 30;
   double silence_seconds = 300;
   size_t body_max = size_t{64} << 20;
   int tries = 3;
   uint64_t seed = 0;
+  net::TlsContext::Options tls{.protocols = {"h2", "http/1.1"}};
+  TlsLimits tls_limits;
+  std::string endpoint_scheme = "http";
+  net::TlsContext::ClientOptions endpoint_tls;
+  bool endpoint_skip_verify = false;
+  std::string endpoint_tls_name;
 };
 
 Result<serving::EndpointName> ParseName(const std::string& text) {
@@ -65,6 +73,44 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
   return out;
 }
 
+// How the pools' endpoints are spoken to.
+Status SetScheme(const Flags& flags, serving::PoolOptions& pool) {
+  using Scheme = serving::PoolOptions::Scheme;
+  const net::TlsContext::ClientOptions& tls = flags.endpoint_tls;
+  pool.scheme = flags.endpoint_scheme == "https" ? Scheme::kHttps
+                : flags.endpoint_scheme == "h2c" ? Scheme::kH2c
+                                                 : Scheme::kHttp;
+  const bool tls_given = !tls.ca_path.empty() || !tls.certificate_path.empty() || flags.endpoint_skip_verify ||
+                         !flags.endpoint_tls_name.empty();
+  if (tls_given && pool.scheme != Scheme::kHttps) {
+    return Fail(Code::kInvalidArgument, "the --endpoint-… flags about certificates need --endpoint-scheme https");
+  }
+  if (tls.certificate_path.empty() != tls.key_path.empty()) {
+    return Fail(Code::kInvalidArgument, "--endpoint-client-cert and --endpoint-client-key belong together");
+  }
+  pool.tls = tls;
+  pool.tls.verify = !flags.endpoint_skip_verify;
+  pool.tls_name = flags.endpoint_tls_name;
+  return {};
+}
+
+// Absent without --tls-cert.
+Result<std::optional<net::TlsContext::Options>> ToTls(const Flags& flags) {
+  net::TlsContext::Options tls = flags.tls;
+  if (tls.certificate_path.empty() != tls.key_path.empty()) {
+    return Fail(Code::kInvalidArgument, "--tls-cert and --tls-key belong together: give both files or none");
+  }
+  if (tls.certificate_path.empty()) {
+    if (!tls.client_ca_path.empty()) {
+      return Fail(Code::kInvalidArgument,
+                  "--tls-client-ca needs --tls-cert and --tls-key: without TLS, clients show no certificate");
+    }
+    return std::optional<net::TlsContext::Options>();
+  }
+  if (const Status set = ApplyTlsLimits(flags.tls_limits, tls); !set) return tl::unexpected(set.error());
+  return std::optional(std::move(tls));
+}
+
 // Files that belong to one pool, named after it when there are several.
 void SetFiles(const Flags& flags, bool only_pool, serving::PoolOptions& pool) {
   const auto named = [&](const std::string& path) { return only_pool ? path : path + "." + pool.name; };
@@ -76,11 +122,15 @@ void SetFiles(const Flags& flags, bool only_pool, serving::PoolOptions& pool) {
 Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   gateway::GatewayOptions options;
   options.listen = {flags.host, flags.port};
+  options.reuse_port = flags.reuse_port;
   options.body_bytes_max = flags.body_max;
   options.silence_max = FromSeconds(flags.silence_seconds);
   options.drain_timeout = FromSeconds(flags.drain_seconds);
   options.tries_max = flags.tries;
   options.seed = flags.seed;
+  auto tls = ToTls(flags);
+  if (!tls) return tl::unexpected(tls.error());
+  options.tls = std::move(*tls);
   const size_t pools = std::max<size_t>(
       {1, flags.config_files.size(), flags.endpoint_files.size(), flags.pool_names.size(), flags.objects_files.size()});
   const auto fits = [pools](size_t n) { return n == 0 || n == pools; };
@@ -123,6 +173,7 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
     }
     if (!flags.objects_files.empty()) pool.objects_path = flags.objects_files[i];
     SetFiles(flags, pools == 1, pool);
+    if (const Status set = SetScheme(flags, pool); !set) return tl::unexpected(set.error());
     pool.scrape_interval = FromSeconds(flags.refresh_ms / 1e3);
     pool.allow_experimental_plugins = flags.experimental;
     options.pools.push_back(std::move(pool));
@@ -146,6 +197,20 @@ runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, gat
   loop->Stop();
 }
 
+void LogListening(const gateway::Gateway& gateway) {
+  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", gateway.url()}});
+}
+
+// Beside a gateway that runs: on the port only when requests can be served.
+runtime::Task<> TakeOver(runtime::Loop* loop, gateway::Gateway* gateway, Status* listening) {
+  *listening = co_await gateway->ListenWhenReady(std::chrono::seconds(10));
+  if (*listening) {
+    LogListening(*gateway);
+  } else {
+    loop->Stop();
+  }
+}
+
 Result<int> Run(const Flags& flags) {
   if (const Status log = ApplyLogOptions(); !log) return tl::unexpected(log.error());
   auto options = ToOptions(flags);
@@ -155,14 +220,21 @@ Result<int> Run(const Flags& flags) {
   runtime::Signals signals(loop, {SIGTERM, SIGINT});
   auto gateway = gateway::Gateway::Open(loop, std::move(*options));
   if (!gateway) return tl::unexpected(gateway.error());
-  if (const Status listening = (*gateway)->Listen(); !listening) return tl::unexpected(listening.error());
-  observe::Log(observe::Level::kInfo, "gateway", "listening", {{"url", "http://" + (*gateway)->address().ToString()}});
+  Status listening;
   runtime::TaskScope scope(loop);
+  if (flags.reuse_port) {
+    scope.Spawn(TakeOver(&loop, gateway->get(), &listening));
+  } else {
+    listening = (*gateway)->Listen();
+    if (listening) LogListening(**gateway);
+  }
+  if (!listening) return tl::unexpected(listening.error());
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
   observe::SetLogBuffered(true);
   scope.Spawn(FlushLogOften(&loop));
   loop.Run();
   observe::SetLogBuffered(false);
+  if (!listening) return tl::unexpected(listening.error());
   return 0;
 }
 
@@ -174,6 +246,10 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       root.add_subcommand("gateway", "the HTTP front door: chooses an endpoint for each request and relays it");
   command->add_option("--host", flags.host, "address to listen on")->capture_default_str();
   command->add_option("--port", flags.port, "port to listen on; 0 takes a free one")->capture_default_str();
+  command->add_flag(
+      "--reuse-port", flags.reuse_port,
+      "share the port with another gateway that has this flag too, which hands over on SIGTERM: a restart "
+      "without a failed request");
   command->add_option("--config-file", flags.config_files,
                       "EndpointPickerConfig, reloaded on change; once per pool (default: upstream's default)");
   command->add_option("--endpoints-file", flags.endpoint_files,
@@ -217,6 +293,27 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       ->capture_default_str();
   command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
       ->capture_default_str();
+  command->add_option("--tls-cert", flags.tls.certificate_path,
+                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change");
+  command->add_option("--tls-key", flags.tls.key_path, "file with its key (PEM)");
+  command->add_option("--tls-client-ca", flags.tls.client_ca_path,
+                      "file of authorities (PEM): a client must show a certificate that one of them signed");
+  AddTlsLimits(*command, flags.tls_limits);
+  command
+      ->add_option("--endpoint-scheme", flags.endpoint_scheme,
+                   "how endpoints are spoken to: http (1.1), h2c (HTTP/2 in clear text), or https, where they choose "
+                   "HTTP/2 or 1.1")
+      ->check(CLI::IsMember({"http", "h2c", "https"}))
+      ->capture_default_str();
+  command->add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
+                      "file of authorities (PEM) for endpoints' certificates (default: the system's)");
+  command->add_option("--endpoint-tls-name", flags.endpoint_tls_name,
+                      "name that endpoints' certificates must have (default: the endpoint's address)");
+  command->add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
+                    "believe endpoints whatever certificate they show");
+  command->add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
+                      "file with a certificate to show to endpoints that ask for one (PEM)");
+  command->add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
   AddLogOptions(*command);
   command->footer(
       "Examples:\n"

@@ -30,6 +30,18 @@ CLI::App* AddUpCommand(CLI::App& root, Action& action) {
   command->add_option("--port", options.port, "the gateway's port; workers take free ones above it; 0: any free one")
       ->capture_default_str();
   command->add_option("--host", options.host, "IP address the gateway listens on; 0.0.0.0: all")->capture_default_str();
+  command
+      ->add_option_function<std::string>(
+          "--proxy",
+          [flags](const std::string& name) {
+            flags->options.proxy = name == "gateway" ? control::Proxy::kGateway
+                                   : name == "envoy" ? control::Proxy::kEnvoy
+                                                     : control::Proxy::kEnvoyLean;
+          },
+          "what clients talk to: gateway (ours), envoy (Envoy, with `sluice epp` as its picker) or envoy-lean (its "
+          "picker does not see answers; docs/operate/envoy.md). Envoy's program is $ENVOY or the `envoy` on PATH")
+      ->check(CLI::IsMember({"gateway", "envoy", "envoy-lean"}))
+      ->default_str("gateway");
   command->add_flag("--detach", options.detach, "return when the platform is ready, or could not start; it runs on");
   command->add_flag("--print-manifest", flags->print_manifest, "print the built-in manifest and stop");
   command->footer(
@@ -41,6 +53,7 @@ CLI::App* AddUpCommand(CLI::App& root, Action& action) {
       "Examples:\n"
       "  sluice up\n"
       "  sluice up --model ./qwen.gguf --replicas 1 --detach\n"
+      "  sluice up --proxy envoy\n"
       "  sluice up --print-manifest > service.yaml && sluice up -f service.yaml");
   action = [flags]() -> Result<int> {
     if (!flags->print_manifest) return control::RunUp(flags->options);

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -124,7 +125,9 @@ Result<int> RunDown(uint16_t port, std::FILE* out) {
                                             std::to_string(static_cast<int>(Seconds(kDownMax))) +
                                             " s; `sluice down` again ends it at once");
   }
-  std::fprintf(out, "stopped: gateway, %zu workers\n", status->processes.size() - 1);
+  const auto workers = std::ranges::count(status->processes, "worker", &ProcessRecord::role);
+  const bool envoy = workers + 1 < std::ssize(status->processes);
+  std::fprintf(out, "stopped: %s, %td workers\n", envoy ? "envoy, picker" : "gateway", workers);
   return 0;
 }
 

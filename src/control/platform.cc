@@ -18,7 +18,9 @@ namespace {
 constexpr int kGatewayRank = 0;
 // Time for requests under way at a stop; then the gateway cuts them itself, and has a little more to end.
 constexpr int kDrainSeconds = 25;
-constexpr int kWorkerRank = 1;
+constexpr int kPickerRank = 1;
+constexpr int kWorkerRank = 2;
+constexpr const char* kEnvoyFile = "envoy.yaml";
 constexpr size_t kServiceNameMax = 63;
 // As KServe labels the pods of such a service, so that a scheduler configuration's selectors mean the same here.
 constexpr const char* kLabels =
@@ -99,6 +101,87 @@ std::string EppFile(const PlannedService& service, const StateDir& dir) {
 }
 std::string EndpointsFile(const PlannedService& service, const StateDir& dir) {
   return dir.File("endpoints-" + service.key + ".yaml");
+}
+
+ProcessSpec FrontDoor(const char* name, const PlatformOptions& options, const StateDir& dir) {
+  ProcessSpec door{.name = name,
+                   .role = "gateway",
+                   .service = "",
+                   .command = {},
+                   .address = options.listen,
+                   .probe = LocalTarget(options.listen),
+                   .ready_target = "/ready",
+                   .stop_rank = kGatewayRank,
+                   .stop_max = std::chrono::seconds(kDrainSeconds + 5)};
+  door.command.log_file = dir.LogFile(name);
+  return door;
+}
+
+ProcessSpec Gateway(const std::vector<PlannedService>& services, const PlatformOptions& options, const StateDir& dir) {
+  ProcessSpec gateway = FrontDoor("gateway", options, dir);
+  auto& argv = gateway.command.argv;
+  argv = {options.executable, "gateway",
+          "--host",           options.listen.host,
+          "--port",           std::to_string(options.listen.port),
+          "--drain-timeout",  std::to_string(kDrainSeconds),
+          "--state-dir",      dir.path()};
+  for (const PlannedService& service : services) {
+    argv.insert(argv.end(), {"--pool-name", service.key, "--config-file", EppFile(service, dir), "--endpoints-file",
+                             EndpointsFile(service, dir)});
+  }
+  return gateway;
+}
+
+// Told to stop when Envoy is gone, so there is nothing to wait for.
+ProcessSpec Picker(const PlannedService& service, const PlatformOptions& options, const StateDir& dir) {
+  const EnvoySetup& envoy = *options.envoy;
+  ProcessSpec picker{.name = "picker",
+                     .role = "picker",
+                     .service = "",
+                     .command = {},
+                     .address = envoy.pages,
+                     .probe = envoy.pages,
+                     .ready_target = "/debug/endpoints",
+                     .stop_rank = kPickerRank,
+                     .stop_max = std::chrono::seconds(10)};
+  picker.command.argv = {options.executable,
+                         "epp",
+                         "--host",
+                         envoy.ext_proc.host,
+                         "--grpc-port",
+                         std::to_string(envoy.ext_proc.port),
+                         "--grpc-health-port",
+                         std::to_string(envoy.health.port),
+                         "--metrics-port",
+                         std::to_string(envoy.pages.port),
+                         "--health-checking",
+                         "--secure-serving=false",
+                         "--drain-timeout",
+                         "0s",
+                         "--state-dir",
+                         dir.path(),
+                         "--pool-name",
+                         service.key,
+                         "--config-file",
+                         EppFile(service, dir),
+                         "--endpoints-file",
+                         EndpointsFile(service, dir)};
+  picker.command.log_file = dir.LogFile(picker.name);
+  return picker;
+}
+
+// One worker thread: as many as the gateway, which it stands in for, has.
+ProcessSpec Envoy(const PlatformOptions& options, const StateDir& dir) {
+  const EnvoySetup& envoy = *options.envoy;
+  ProcessSpec process = FrontDoor("envoy", options, dir);
+  process.probe = envoy.admin;
+  process.command.argv = {envoy.program, "-c",      dir.File(kEnvoyFile),   "--concurrency", "1",
+                          "-l",          "warning", "--disable-hot-restart"};
+  process.drain = DrainByHttp{.address = envoy.admin,
+                              .begin_target = "/drain_listeners",
+                              .left_target = "/stats?filter=^http.inference.downstream_rq_active$",
+                              .max = std::chrono::seconds(kDrainSeconds)};
+  return process;
 }
 
 // A name for Kubernetes and files from any text: lower case, other characters become '-'.
@@ -195,34 +278,30 @@ size_t WorkerCount(const std::vector<PlannedService>& services) {
   return count;
 }
 
+Status CheckEnvoyServes(const std::vector<PlannedService>& services) {
+  if (services.size() == 1) return {};
+  return Fail(Code::kInvalidArgument,
+              "--proxy: a picker behind Envoy serves one service, and the manifest has " +
+                  std::to_string(services.size()) + "; leave --proxy out, or start them one by one",
+              "--proxy");
+}
+
 std::vector<ProcessSpec> PlanProcesses(const std::vector<PlannedService>& services, const PlatformOptions& options,
                                        const StateDir& dir) {
   const unsigned threads = ThreadsPerWorker(options.cores, WorkerCount(services));
   std::vector<ProcessSpec> processes;
-  ProcessSpec gateway{.name = "gateway",
-                      .role = "gateway",
-                      .service = "",
-                      .command = {},
-                      .address = options.listen,
-                      .probe = LocalTarget(options.listen),
-                      .ready_target = "/ready",
-                      .stop_rank = kGatewayRank,
-                      .stop_max = std::chrono::seconds(kDrainSeconds + 5)};
-  auto& argv = gateway.command.argv;
-  argv = {options.executable, "gateway",
-          "--host",           options.listen.host,
-          "--port",           std::to_string(options.listen.port),
-          "--drain-timeout",  std::to_string(kDrainSeconds),
-          "--state-dir",      dir.path()};
   for (const PlannedService& service : services) {
     for (size_t i = 0; i < service.workers.size(); ++i) {
       processes.push_back(Worker(service, i, threads, options, dir));
     }
-    argv.insert(argv.end(), {"--pool-name", service.key, "--config-file", EppFile(service, dir), "--endpoints-file",
-                             EndpointsFile(service, dir)});
   }
-  gateway.command.log_file = dir.LogFile(gateway.name);
-  processes.push_back(std::move(gateway));
+  if (options.envoy) {
+    SLUICE_CHECK(services.size() == 1, "CheckEnvoyServes has looked");
+    processes.push_back(Picker(services.front(), options, dir));
+    processes.push_back(Envoy(options, dir));
+  } else {
+    processes.push_back(Gateway(services, options, dir));
+  }
   return processes;
 }
 
@@ -241,12 +320,14 @@ std::string EndpointsYaml(const PlannedService& service) {
   return text;
 }
 
-Status WriteGatewayFiles(const std::vector<PlannedService>& services, const StateDir& dir) {
+Status WriteGatewayFiles(const std::vector<PlannedService>& services, const PlatformOptions& options,
+                         const StateDir& dir) {
   for (const PlannedService& service : services) {
     if (Status s = WriteAtomically(EppFile(service, dir), service.scheduler_config); !s) return s;
     if (Status s = WriteAtomically(EndpointsFile(service, dir), EndpointsYaml(service)); !s) return s;
   }
-  return {};
+  if (!options.envoy) return {};
+  return WriteAtomically(dir.File(kEnvoyFile), EnvoyConfig(*options.envoy, options.listen, services.front().workers));
 }
 
 net::Address LocalTarget(const net::Address& listen) {

@@ -3,10 +3,12 @@
 // Thread rule: plain values. Cost: a page of text.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "control/envoy.h"
 #include "control/manifest.h"
 #include "control/state_dir.h"
 #include "control/supervisor.h"
@@ -21,6 +23,7 @@ struct PlatformOptions {
   std::string executable;  // of worker and gateway
   net::Address listen;     // the gateway's
   unsigned cores = 1;
+  std::optional<EnvoySetup> envoy;  // Envoy and a picker in the gateway's place
 };
 
 // One service with everything decided.
@@ -46,14 +49,19 @@ Result<std::vector<PlannedService>> PlanServices(std::vector<ServiceSpec> servic
 size_t EventPortCount(const std::vector<PlannedService>& services);
 size_t WorkerCount(const std::vector<PlannedService>& services);
 
-// The processes, workers first, gateway last. Gateway stops first: what it has accepted is answered.
+// A picker serves one pool: kInvalidArgument for more services than that behind Envoy.
+Status CheckEnvoyServes(const std::vector<PlannedService>& services);
+
+// The processes, workers first, what clients talk to last. That stops first: what it has accepted is answered. With
+// Envoy there must be one service.
 std::vector<ProcessSpec> PlanProcesses(const std::vector<PlannedService>& services, const PlatformOptions& options,
                                        const StateDir& dir);
 
 // Upstream's file discovery format: {endpoints: [{name, namespace, address, port, labels}]}.
 std::string EndpointsYaml(const PlannedService& service);
-// epp-<key>.yaml and endpoints-<key>.yaml of each service.
-Status WriteGatewayFiles(const std::vector<PlannedService>& services, const StateDir& dir);
+// epp-<key>.yaml and endpoints-<key>.yaml of each service, and Envoy's configuration.
+Status WriteGatewayFiles(const std::vector<PlannedService>& services, const PlatformOptions& options,
+                         const StateDir& dir);
 
 // Where a client on this machine reaches a server that listens on `listen`.
 net::Address LocalTarget(const net::Address& listen);

@@ -69,7 +69,7 @@ TEST(Platform, ThreadsShareTheCoresAndTheManifestsOwnWin) {
   ServiceSpec own = w.Spec("b");
   own.worker_args = {"--threads=5"};
   for (const auto& [cores, threads] : {std::pair{1u, "1"}, std::pair{2u, "1"}, std::pair{16u, "5"}}) {
-    const auto processes = PlanProcesses(w.Plan({w.Spec("a", 2), own}), {"/s", {"127.0.0.1", 8080}, cores}, w.dir);
+    const auto processes = PlanProcesses(w.Plan({w.Spec("a", 2), own}), {"/s", {"127.0.0.1", 8080}, cores, {}}, w.dir);
     EXPECT_NE(Joined(processes[0].command.argv).find(std::string("--threads ") + threads), std::string::npos) << cores;
     EXPECT_EQ(Joined(processes[2].command.argv).find("--threads "), std::string::npos);
   }
@@ -77,7 +77,7 @@ TEST(Platform, ThreadsShareTheCoresAndTheManifestsOwnWin) {
 
 TEST(Platform, OneGatewayServesAllServices) {
   World w;
-  const auto processes = PlanProcesses(w.Plan({w.Spec("a"), w.Spec("b")}), {"/s", {"127.0.0.1", 8080}, 2}, w.dir);
+  const auto processes = PlanProcesses(w.Plan({w.Spec("a"), w.Spec("b")}), {"/s", {"127.0.0.1", 8080}, 2, {}}, w.dir);
   const std::string folder = w.dir.path();
   EXPECT_EQ(Joined(processes.back().command.argv),
             "/s gateway --host 127.0.0.1 --port 8080 --drain-timeout 25 --state-dir " + folder +
@@ -86,11 +86,42 @@ TEST(Platform, OneGatewayServesAllServices) {
                 "/endpoints-b.yaml");
 }
 
+TEST(Platform, EnvoyAndAPickerTakeTheGatewaysPlace) {
+  World w;
+  ASSERT_TRUE(w.dir.Create());
+  PlatformOptions options{"/s", {"127.0.0.1", 8080}, 2, {}};
+  options.envoy = EnvoySetup{.program = "/bin/envoy",
+                             .form = EnvoyForm::kLean,
+                             .ext_proc = {"127.0.0.1", 7001},
+                             .health = {"127.0.0.1", 7002},
+                             .pages = {"127.0.0.1", 7003},
+                             .admin = {"127.0.0.1", 7004}};
+  const auto services = w.Plan({w.Spec("a", 2)});
+  EXPECT_TRUE(CheckEnvoyServes(services));
+  const auto processes = PlanProcesses(services, options, w.dir);
+  ASSERT_EQ(processes.size(), 4u);
+  const std::string folder = w.dir.path();
+  EXPECT_EQ(Joined(processes[2].command.argv),
+            "/s epp --host 127.0.0.1 --grpc-port 7001 --grpc-health-port 7002 --metrics-port 7003 --health-checking "
+            "--secure-serving=false --drain-timeout 0s --state-dir " +
+                folder + " --pool-name a --config-file " + folder + "/epp-a.yaml --endpoints-file " + folder +
+                "/endpoints-a.yaml");
+  EXPECT_EQ(Joined(processes[3].command.argv).find("/bin/envoy -c " + folder + "/envoy.yaml "), 0u);
+  EXPECT_EQ(processes[3].role, "gateway") << "what clients talk to";
+  EXPECT_EQ(processes[3].probe.ToString(), "127.0.0.1:7004");
+  EXPECT_TRUE(processes[3].drain) << "Envoy cuts its requests on SIGTERM";
+  EXPECT_LT(processes[3].stop_rank, processes[2].stop_rank) << "Envoy needs its picker to the end";
+  EXPECT_LT(processes[2].stop_rank, processes[0].stop_rank);
+  ASSERT_TRUE(WriteGatewayFiles(services, options, w.dir));
+  EXPECT_NE(ReadText(w.dir.File("envoy.yaml")).find("port_value: 7001"), std::string::npos);
+  EXPECT_EQ(CheckEnvoyServes(w.Plan({w.Spec("a"), w.Spec("b")})).error().code, Code::kInvalidArgument);
+}
+
 TEST(Platform, FilesForTheGatewayAreUpstreamsFormats) {
   World w;
   ASSERT_TRUE(w.dir.Create());
   const auto services = w.Plan({w.Spec("a", 2)});
-  ASSERT_TRUE(WriteGatewayFiles(services, w.dir));
+  ASSERT_TRUE(WriteGatewayFiles(services, {}, w.dir));
   EXPECT_NE(ReadText(w.dir.File("epp-a.yaml")).find("EndpointPickerConfig"), std::string::npos);
   const auto tree = codec::yaml::Parse(ReadText(w.dir.File("endpoints-a.yaml")));
   ASSERT_TRUE(tree);
@@ -128,7 +159,7 @@ TEST(Platform, WorkersPublishKvEventsWhenTheirSchedulerReadsThem) {
     services[0].events.push_back({"127.0.0.1", port});
     services[0].replays.push_back({"127.0.0.1", static_cast<uint16_t>(port + 1)});
   }
-  const auto processes = PlanProcesses(services, {"/s", {"127.0.0.1", 8080}, 2}, w.dir);
+  const auto processes = PlanProcesses(services, {"/s", {"127.0.0.1", 8080}, 2, {}}, w.dir);
   EXPECT_NE(
       Joined(processes[1].command.argv)
           .find(R"(--kv-events-config {"enable_kv_cache_events":true,"endpoint":"tcp://127.0.0.1:9002","bind":true,)"
@@ -227,7 +258,7 @@ TEST(UpScreen, TextsSayWhatHappened) {
   EXPECT_NE(ready.find("bin/sluice down --port 9000"), std::string::npos);
   EXPECT_NE(ReadyText(services, "u", 8080, "/l", "sluice", false).find("stop: Ctrl-C"), std::string::npos);
 
-  const auto processes = PlanProcesses(services, {"/s", {"127.0.0.1", 8080}, 2}, w.dir);
+  const auto processes = PlanProcesses(services, {"/s", {"127.0.0.1", 8080}, 2, {}}, w.dir);
   ProcessStatus status{.spec = &processes[0], .state = ProcessState::kBackingOff, .restarts = 1};
   status.last_end = "killed by signal 9 (SIGKILL)";
   status.next_try = std::chrono::milliseconds(500);

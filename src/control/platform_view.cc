@@ -96,16 +96,27 @@ void WriteEndpoint(codec::JsonWriter& json, const EndpointView& endpoint) {
   json.Field("log", endpoint.process.log).EndObject();
 }
 
-void WriteGateway(codec::JsonWriter& json, const PlatformView& view) {
-  if (!view.gateway) {
-    json.Field("gateway", nullptr);
+// A process that stands before the workers; `answers` where somebody asked it.
+void WriteDoor(codec::JsonWriter& json, std::string_view key, const std::optional<ProcessRecord>& door,
+               std::optional<bool> answers) {
+  if (!door) {
+    json.Field(key, nullptr);
     return;
   }
-  json.Key("gateway").BeginObject().Field("address", view.gateway->address).Field("state", view.gateway->state);
-  PidField(json, view.gateway->pid);
-  json.Field("restarts", view.gateway->restarts);
-  TextOrNull(json, "last_end", view.gateway->last_end);
-  json.Field("log", view.gateway->log).Field("answers", view.gateway_answers).EndObject();
+  json.Key(key).BeginObject().Field("address", door->address).Field("state", door->state);
+  PidField(json, door->pid);
+  json.Field("restarts", door->restarts);
+  TextOrNull(json, "last_end", door->last_end);
+  json.Field("log", door->log);
+  if (answers) json.Field("answers", *answers);
+  json.EndObject();
+}
+
+std::string DoorText(const ProcessRecord& door) {
+  std::string text = "  " + door.state;
+  if (door.restarts > 0) text += "  restarts " + std::to_string(door.restarts);
+  if (door.pid != 0) text += "  pid " + std::to_string(door.pid);
+  return text;
 }
 
 int64_t ReadyEndpoints(const PlatformView& view, const std::string& service) {
@@ -145,10 +156,11 @@ Result<std::vector<GatewayEndpoint>> ParseGatewayEndpoints(std::string_view text
 }
 
 PlatformView JoinView(PlatformStatus status, const std::optional<std::vector<GatewayEndpoint>>& seen) {
-  PlatformView view{.status = std::move(status), .gateway_answers = seen.has_value(), .gateway = {}, .endpoints = {}};
+  PlatformView view{
+      .status = std::move(status), .gateway_answers = seen.has_value(), .gateway = {}, .picker = {}, .endpoints = {}};
   for (const ProcessRecord& process : view.status.processes) {
-    if (process.role == "gateway") {
-      view.gateway = process;
+    if (process.role == "gateway" || process.role == "picker") {
+      (process.role == "gateway" ? view.gateway : view.picker) = process;
       continue;
     }
     EndpointView endpoint{.process = process, .model = "", .seen = std::nullopt};
@@ -173,10 +185,11 @@ std::string ToTable(const PlatformView& view) {
   for (const Row& row : rows) {
     for (size_t i = 0; i < kColumns; ++i) widths[i] = std::max(widths[i], row[i].size());
   }
-  std::string text = "GATEWAY " + view.status.url + "  " + (view.gateway ? view.gateway->state : view.status.phase);
-  if (view.gateway && view.gateway->restarts > 0) text += "  restarts " + std::to_string(view.gateway->restarts);
-  if (view.gateway && view.gateway->pid != 0) text += "  pid " + std::to_string(view.gateway->pid);
-  text += view.gateway_answers ? "\n\n" : "  (does not answer: KV-USE, RUNNING and WAITING are not known)\n\n";
+  std::string text = (view.picker ? "ENVOY   " : "GATEWAY ") + view.status.url;
+  text += view.gateway ? DoorText(*view.gateway) : "  " + view.status.phase;
+  text += view.gateway_answers ? "\n" : "  (does not answer: KV-USE, RUNNING and WAITING are not known)\n";
+  if (view.picker) text += "PICKER  http://" + view.picker->address + DoorText(*view.picker) + "\n";
+  text += "\n";
   for (const Row& row : rows) {
     std::string line;
     for (size_t i = 0; i < kColumns; ++i) {
@@ -185,11 +198,12 @@ std::string ToTable(const PlatformView& view) {
     }
     text += line + "\n";
   }
-  for (const EndpointView& endpoint : view.endpoints) {
-    if (endpoint.process.last_end.empty()) continue;
-    text += "\n" + endpoint.process.name + " ended last by: " + endpoint.process.last_end +
-            "\n  log: " + endpoint.process.log + "\n";
-  }
+  const auto ended = [&text](const ProcessRecord& process) {
+    if (process.last_end.empty()) return;
+    text += "\n" + process.name + " ended last by: " + process.last_end + "\n  log: " + process.log + "\n";
+  };
+  if (view.picker) ended(*view.picker);
+  for (const EndpointView& endpoint : view.endpoints) ended(endpoint.process);
   return text;
 }
 
@@ -201,7 +215,8 @@ std::string ToJson(const PlatformView& view) {
       .Field("phase", view.status.phase)
       .Field("started", view.status.started_unix);
   json.Key("supervisor").BeginObject().Field("pid", view.status.supervisor_pid).EndObject();
-  WriteGateway(json, view);
+  WriteDoor(json, "gateway", view.gateway, view.gateway_answers);
+  WriteDoor(json, "picker", view.picker, std::nullopt);
   json.Key("services").BeginArray();
   for (const ServiceStatus& service : view.status.services) {
     json.BeginObject()

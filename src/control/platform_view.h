@@ -3,7 +3,8 @@
 //
 // The JSON of ToJson (YAML has the same keys) is stable: keys are added, never renamed or removed. null: not known.
 //   url, phase ("starting" | "ready" | "stopping"), started (Unix seconds), supervisor {pid},
-//   gateway {address, state, pid, restarts, last_end, log, answers},
+//   gateway {address, state, pid, restarts, last_end, log, answers} (what clients talk to: ours, or Envoy),
+//   picker {address, state, pid, restarts, last_end, log} (behind Envoy, else null; address: its /metrics and /debug),
 //   services[] {name, namespace, model, model_file, replicas, ready},
 //   endpoints[] {service, name, endpoint ("ip:port"), state, in_rotation, restarts, kv_use (0..1), running, waiting,
 //                data_age_ms, model, pid, last_end, log}
@@ -42,6 +43,7 @@ struct PlatformView {
   PlatformStatus status;
   bool gateway_answers = false;
   std::optional<ProcessRecord> gateway;
+  std::optional<ProcessRecord> picker;
   std::vector<EndpointView> endpoints;
 };
 

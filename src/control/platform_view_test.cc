@@ -50,6 +50,19 @@ TEST(PlatformView, TableJoinsSupervisorAndGateway) {
             "  log: /l/s-1.log\n");
 }
 
+TEST(PlatformView, ThePickerBehindEnvoyIsNoEndpoint) {
+  PlatformStatus status = SomeStatus();
+  status.processes.push_back({"picker", "picker", "", "ready", 13, "127.0.0.1:7003", 1, 5, "exit code 1", "/l/p.log"});
+  const PlatformView view = JoinView(std::move(status), std::nullopt);
+  EXPECT_EQ(view.endpoints.size(), 2u);
+  const std::string table = ToTable(view);
+  EXPECT_NE(table.find("ENVOY   http://127.0.0.1:8080  ready  pid 12"), std::string::npos) << table;
+  EXPECT_NE(table.find("PICKER  http://127.0.0.1:7003  ready  restarts 1  pid 13\n"), std::string::npos) << table;
+  EXPECT_NE(table.find("picker ended last by: exit code 1"), std::string::npos) << table;
+  EXPECT_EQ(codec::ParseDom(ToJson(view), {})->at("picker").at("restarts"), 1);
+  EXPECT_TRUE(codec::ParseDom(ToJson(View()), {})->at("picker").is_null());
+}
+
 TEST(PlatformView, WithoutTheGatewayItsNumbersAreUnknownNotZero) {
   const PlatformView view = JoinView(SomeStatus(), std::nullopt);
   EXPECT_NE(ToTable(view).find("ready         0          -        -         -         org/m   11"), std::string::npos);
@@ -74,7 +87,7 @@ TEST(PlatformView, JsonHasTheDocumentedKeys) {
     for (const auto& [key, value] : object.items()) all += key + " ";
     return all;
   };
-  EXPECT_EQ(keys(*json), "url phase started supervisor gateway services endpoints ");
+  EXPECT_EQ(keys(*json), "url phase started supervisor gateway picker services endpoints ");
   EXPECT_EQ(keys(json->at("gateway")), "address state pid restarts last_end log answers ");
   EXPECT_EQ(keys(json->at("services")[0]), "name namespace model model_file replicas ready ");
   EXPECT_EQ(

@@ -19,6 +19,7 @@ namespace {
 constexpr int kCallersMistake = 2;  // exit code of a command whose arguments are wrong (base/error.h)
 constexpr size_t kTailBytes = 4096;
 constexpr size_t kProbeBodyBytes = 64 * 1024;
+constexpr Duration kDrainLookEvery = std::chrono::milliseconds(50);
 
 uint64_t FileSize(const std::string& file) {
   struct stat info{};
@@ -194,6 +195,22 @@ Task<> Supervisor::ProbeLoop(Supervisor* self, Entry* entry) {
   }
 }
 
+// Ends at once when the process does not answer: it is gone, or has nothing that could be waited for.
+Task<> Supervisor::Drain(const DrainByHttp& drain) {
+  const TimePoint give_up = loop_.Now() + drain.max;
+  const net::ClientRequest begin{.address = drain.address, .method = "POST", .target = drain.begin_target};
+  const net::ClientRequest left{.address = drain.address, .target = drain.left_target};
+  auto answer = co_await client_.Fetch(begin, options_.probe_timeout, kProbeBodyBytes);
+  while (answer && answer->status == 200 && !killing_ && loop_.Now() < give_up) {
+    answer = co_await client_.Fetch(left, options_.probe_timeout, kProbeBodyBytes);
+    if (!answer) co_return;
+    const std::string_view text = TrimSpace(answer->body);
+    const size_t digits = text.find_last_not_of("0123456789") + 1;
+    if (ParseNumber<uint64_t>(text.substr(digits)).value_or(0) == 0) co_return;
+    co_await runtime::SleepFor(loop_, kDrainLookEvery);
+  }
+}
+
 Task<> Supervisor::Stop() {
   std::set<int> ranks;
   for (const auto& entry : entries_) ranks.insert(entry->spec.stop_rank);
@@ -204,6 +221,9 @@ Task<> Supervisor::Stop() {
     entry->stop.Set();
   }
   for (const int rank : ranks) {
+    for (const auto& entry : entries_) {
+      if (entry->spec.stop_rank == rank && entry->spec.drain && entry->process) co_await Drain(*entry->spec.drain);
+    }
     for (const auto& entry : entries_) {
       if (entry->spec.stop_rank != rank || entry->lifecycle.over()) continue;
       entry->lifecycle.OnStop();

@@ -22,9 +22,18 @@
 
 namespace sluice::control {
 
+// For a process that cuts its requests on SIGTERM: before that it is told by HTTP to take no more, and asked until it
+// has none left.
+struct DrainByHttp {
+  net::Address address;
+  std::string begin_target;  // POST
+  std::string left_target;   // GET: a text that ends with a number
+  Duration max{};            // then SIGTERM comes all the same
+};
+
 struct ProcessSpec {
   std::string name;     // unique; names the log file
-  std::string role;     // "worker" or "gateway"
+  std::string role;     // "worker", "gateway" (what clients talk to) or "picker" (what a proxy asks)
   std::string service;  // empty for what serves all of them
   ProcessCommand command;
   net::Address address;      // what it listens on, as clients are told
@@ -32,6 +41,7 @@ struct ProcessSpec {
   std::string ready_target;  // GET of this answers 200 when it is ready
   int stop_rank = 0;         // lower ranks are stopped, and gone, before higher ones are told to stop
   Duration stop_max = std::chrono::seconds(10);  // between SIGTERM and SIGKILL
+  std::optional<DrainByHttp> drain;
 };
 
 // What is known of one process now.
@@ -83,6 +93,7 @@ class Supervisor {
   struct Entry;
   static runtime::Task<> Supervise(Supervisor* self, Entry* entry);
   static runtime::Task<> ProbeLoop(Supervisor* self, Entry* entry);
+  runtime::Task<> Drain(const DrainByHttp& drain);
   void StartOnce(Entry& entry);
   void Changed(Entry& entry);
   ProcessStatus StatusOf(const Entry& entry) const;

@@ -101,6 +101,28 @@ TEST(Supervisor, IsStartedWhenAllAnswerAndLeavesNothingBehind) {
   }
 }
 
+TEST(Supervisor, AProcessThatIsDrainedByHttpGetsItsSignalWhenNothingIsLeft) {
+  World w;
+  w.Add("a");
+  w.specs[0].drain = DrainByHttp{w.specs[0].address, "/drain", "/left", std::chrono::seconds(20)};
+  w.Run([](World* world) -> Task<> {
+    co_await AnyOf(world->supervisor->started());
+    co_await world->supervisor->Stop();
+  });
+  EXPECT_EQ(ReadText(w.specs[0].command.log_file), "draining\nleft 2\nleft 1\nleft 0\ngot a signal\n");
+}
+
+TEST(Supervisor, WhatCannotBeDrainedIsStoppedAllTheSame) {
+  World w;
+  w.Add("a");
+  w.specs[0].drain = DrainByHttp{{"127.0.0.1", 1}, "/drain", "/left", std::chrono::seconds(20)};
+  w.Run([](World* world) -> Task<> {
+    co_await AnyOf(world->supervisor->started());
+    co_await world->supervisor->Stop();
+  });
+  EXPECT_EQ(ReadText(w.specs[0].command.log_file), "got a signal\n");
+}
+
 TEST(Supervisor, StartsAgainWhatWasKilledOnTheSamePort) {
   World w;
   w.Add("a");

@@ -10,11 +10,14 @@
 #include <thread>
 #include <utility>
 
+#include "base/text.h"
 #include "control/detach.h"
+#include "control/envoy.h"
 #include "control/manifest.h"
 #include "control/model_file.h"
 #include "control/platform.h"
 #include "control/platform_status.h"
+#include "control/platform_view.h"
 #include "control/state_dir.h"
 #include "control/supervisor.h"
 #include "control/up_screen.h"
@@ -34,6 +37,8 @@ constexpr Duration kScreenEvery = std::chrono::milliseconds(200);
 constexpr Duration kRotationMax = std::chrono::seconds(5);
 constexpr Duration kLogLookEvery = std::chrono::seconds(5);
 constexpr const char* kUpLog = "up";
+constexpr size_t kPageBytesMax = size_t{1} << 20;
+constexpr const char* kPickerHealthy = "/stats?filter=^cluster.ext_proc.membership_healthy$";
 
 // Everything that is decided and held before the first process starts.
 struct Prepared {
@@ -43,6 +48,7 @@ struct Prepared {
   StateLock lock;
   net::Address listen;
   std::vector<net::PortReservation> ports;  // gateway's first
+  std::optional<EnvoySetup> envoy;
 };
 
 Result<std::string> OwnExecutable() {
@@ -86,6 +92,26 @@ Result<net::PortReservation> TakeGatewayPort(const net::Address& listen) {
                                    " is taken by another program; stop it, or choose another with --port");
 }
 
+PlatformOptions OptionsOf(const Prepared& prepared) {
+  return {.executable = prepared.executable,
+          .listen = prepared.listen,
+          .cores = std::thread::hardware_concurrency(),
+          .envoy = prepared.envoy};
+}
+
+// Nothing for our own gateway; else Envoy's program, without its ports.
+Result<std::optional<EnvoySetup>> ChooseEnvoy(const UpOptions& options, const std::string& executable,
+                                              const std::vector<PlannedService>& services) {
+  if (options.proxy == Proxy::kGateway) return std::nullopt;
+  if (const Status serves = CheckEnvoyServes(services); !serves) return tl::unexpected(serves.error());
+  auto program = FindEnvoy(executable);
+  if (!program) return tl::unexpected(program.error());
+  EnvoySetup setup;
+  setup.program = std::move(*program);
+  setup.form = options.proxy == Proxy::kEnvoy ? EnvoyForm::kFull : EnvoyForm::kLean;
+  return std::optional(std::move(setup));
+}
+
 Result<Prepared> Prepare(const UpOptions& options) {
   auto executable = options.executable.empty() ? OwnExecutable() : Result<std::string>(options.executable);
   if (!executable) return tl::unexpected(executable.error());
@@ -97,6 +123,8 @@ Result<Prepared> Prepare(const UpOptions& options) {
   }
   auto services = PlanServices(std::move(*specs), folders);
   if (!services) return tl::unexpected(services.error());
+  auto envoy = ChooseEnvoy(options, *executable, *services);
+  if (!envoy) return tl::unexpected(envoy.error());
   const auto root = StateDir::Root();
   if (!root) return tl::unexpected(root.error());
 
@@ -134,10 +162,22 @@ Result<Prepared> Prepare(const UpOptions& options) {
       service.replays.push_back((event++)->address());
     }
   }
+  const uint16_t highest = (event_ports->empty() ? *worker_ports : *event_ports).back().address().port;
   std::ranges::move(*worker_ports, std::back_inserter(ports));
   std::ranges::move(*event_ports, std::back_inserter(ports));
-  if (Status written = WriteGatewayFiles(*services, dir); !written) return tl::unexpected(written.error());
-  return Prepared{std::move(*executable), std::move(*services), dir, std::move(*lock), listen, std::move(ports)};
+  if (*envoy) {
+    auto envoy_ports = net::ReservePortsAbove("127.0.0.1", highest, kEnvoyPorts);
+    if (!envoy_ports) return tl::unexpected(envoy_ports.error());
+    net::Address* const addresses[kEnvoyPorts] = {&(*envoy)->ext_proc, &(*envoy)->health, &(*envoy)->pages,
+                                                  &(*envoy)->admin};
+    for (size_t i = 0; i < kEnvoyPorts; ++i) *addresses[i] = (*envoy_ports)[i].address();
+    std::ranges::move(*envoy_ports, std::back_inserter(ports));
+  }
+  Prepared prepared{std::move(*executable), std::move(*services), dir, std::move(*lock), listen,
+                    std::move(ports),       std::move(*envoy)};
+  const Status written = WriteGatewayFiles(prepared.services, OptionsOf(prepared), dir);
+  if (!written) return tl::unexpected(written.error());
+  return prepared;
 }
 
 class Up {
@@ -180,12 +220,7 @@ Up::Up(Prepared prepared, std::optional<Detach> detach)
       detached_(detach_.has_value()),
       signals_(loop_, kStopSignals),
       began_(loop_.Now()),
-      supervisor_(loop_, {},
-                  PlanProcesses(prepared_.services,
-                                {.executable = prepared_.executable,
-                                 .listen = prepared_.listen,
-                                 .cores = std::thread::hardware_concurrency()},
-                                prepared_.dir),
+      supervisor_(loop_, {}, PlanProcesses(prepared_.services, OptionsOf(prepared_), prepared_.dir),
                   [this](const ProcessStatus& status) { OnChange(status); }) {
   status_.supervisor_pid = getpid();
   status_.supervisor_start_ticks = StartTicks(status_.supervisor_pid);
@@ -236,14 +271,28 @@ Task<bool> Up::WaitForStart() {
 }
 
 // Workers that were not there when the gateway first asked are out of its rotation for a moment. Waits until it sends
-// requests to all of them, at most kRotationMax: then `up` reports what `get` shows.
+// requests to all of them, at most kRotationMax: then `up` reports what `get` shows. Behind Envoy the picker is the one
+// to ask, through Envoy, which must know that the picker is there.
 Task<> Up::WaitForRotation() {
   net::HttpClient client(loop_, {});
   const TimePoint give_up = loop_.Now() + kRotationMax;
+  const net::Address door = LocalTarget(prepared_.listen);
   while (loop_.Now() < give_up && !stop_.ready()) {
-    const auto answer =
-        co_await client.Fetch({.address = prepared_.listen, .target = "/ready?endpoints=all"}, kScreenEvery, 4096);
-    if (answer && answer->status == 200) co_return;
+    if (!prepared_.envoy) {
+      const auto answer =
+          co_await client.Fetch({.address = door, .target = "/ready?endpoints=all"}, kScreenEvery, 4096);
+      if (answer && answer->status == 200) co_return;
+    } else {
+      const auto pages =
+          co_await client.Fetch({.address = door, .target = "/debug/endpoints"}, kScreenEvery, kPageBytesMax);
+      const auto picker =
+          co_await client.Fetch({.address = prepared_.envoy->admin, .target = kPickerHealthy}, kScreenEvery, 4096);
+      const auto seen =
+          pages && pages->status == 200 ? ParseGatewayEndpoints(pages->body) : Result<std::vector<GatewayEndpoint>>{};
+      const bool all = seen && seen->size() == WorkerCount(prepared_.services) &&
+                       std::ranges::all_of(*seen, &GatewayEndpoint::in_rotation);
+      if (all && picker && TrimSpace(picker->body).ends_with(": 1")) co_return;
+    }
     co_await runtime::SleepFor(loop_, std::chrono::milliseconds(20));
   }
 }

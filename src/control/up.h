@@ -10,12 +10,16 @@
 
 namespace sluice::control {
 
+// What clients talk to: our gateway, or Envoy with our picker behind it.
+enum class Proxy : uint8_t { kGateway, kEnvoy, kEnvoyLean };
+
 struct UpOptions {
   std::string manifest_file;        // empty: the built-in manifest; "-": standard input
   std::string model;                // serves this file instead; excludes manifest_file
   std::optional<int64_t> replicas;  // of each service, instead of the manifest's
   std::string host = "127.0.0.1";
   uint16_t port = 8080;  // 0: any free one
+  Proxy proxy = Proxy::kGateway;
   bool detach = false;
   std::string executable;  // of worker and gateway; empty: this program
 };

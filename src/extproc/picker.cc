@@ -5,18 +5,12 @@
 #include "extproc/health_service.h"
 #include "observe/log.h"
 #include "openai/error_body.h"
-#include "serving/watched_file.h"
 
 namespace sluice::extproc {
 
 using observe::Level;
 using observe::Log;
 using runtime::Task;
-
-namespace {
-constexpr size_t kCertificateBytesMax = 1024 * 1024;
-constexpr Duration kCertificateInterval = std::chrono::milliseconds(500);
-}  // namespace
 
 // One ext_proc stream: the call, the protocol on it, and who decides.
 class Picker::Stream final : public net::GrpcHandler, private ReplySink {
@@ -54,8 +48,7 @@ Picker::Picker(runtime::Loop& loop, PickerOptions options)
       stream_parts_{.options = options_.stream, .rng = rng_, .scratch = scratch_},
       health_server_(loop, {}, net::GrpcCall::Accept(health_methods_)),
       metrics_server_(loop, {.error_body = [](const Error& error) { return openai::ErrorBody(error); }},
-                      [this](net::ServerExchange& exchange) { return Handle(exchange); }),
-      tasks_(loop) {}
+                      [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}
 
 Picker::~Picker() = default;
 
@@ -77,9 +70,9 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
                                  .note_log = p.note_log_,
                                  .emit_scores = p.options_.emit_scores});
   if (p.options_.tls) {
-    auto context = net::TlsContext::Make(*p.options_.tls);
-    if (!context) return tl::unexpected(context.error());
-    p.tls_.emplace(std::move(*context));
+    auto tls = net::TlsFiles::Open(loop, *p.options_.tls, "extproc");
+    if (!tls) return tl::unexpected(tls.error());
+    p.tls_ = std::move(*tls);
   }
   p.methods_.receive_bytes_max = p.options_.receive_bytes_max;
   p.methods_.send_bytes_max = p.options_.send_bytes_max;
@@ -88,7 +81,7 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
   if (p.options_.health_on_main_port) AddHealthService(p.methods_, [] { return true; });
   AddHealthService(p.health_methods_, [&p] { return p.Serving(); });
   net::Http2ServerOptions server{.session = {.streams_max = p.options_.streams_max},
-                                 .tls = p.tls_ ? &*p.tls_ : nullptr};
+                                 .tls = p.tls_ ? &p.tls_->context() : nullptr};
   p.server_.emplace(loop, server, net::GrpcCall::Accept(p.methods_));
   return picker;
 }
@@ -114,28 +107,8 @@ Status Picker::Listen() {
     return listening;
   }
   pools_.Start();
-  if (options_.reload_certificate) tasks_.Spawn(WatchCertificate());
+  if (options_.reload_certificate) tls_->Watch();
   return {};
-}
-
-// Connections keep the certificate that they began with. Files that do not fit change nothing: a new certificate is
-// there some time before its key.
-Task<> Picker::WatchCertificate() {
-  serving::WatchedFile certificate(options_.tls->certificate_path, kCertificateBytesMax);
-  serving::WatchedFile key(options_.tls->key_path, kCertificateBytesMax);
-  for (bool first = true;; first = false) {
-    const auto new_certificate = certificate.Read();
-    const auto new_key = key.Read();
-    const bool changed = (new_certificate && *new_certificate) || (new_key && *new_key);
-    if (changed && !first) {
-      auto context = net::TlsContext::Make(*options_.tls);
-      if (context) *tls_ = std::move(*context);
-      Log(context ? Level::kInfo : Level::kWarn, "extproc",
-          context ? "certificate reloaded" : "changed certificate refused, the former one stays",
-          {{"file", options_.tls->certificate_path}, {"error", context ? std::string() : context.error().message}});
-    }
-    co_await runtime::SleepFor(loop_, kCertificateInterval);
-  }
 }
 
 Task<size_t> Picker::Drain(Duration timeout) {

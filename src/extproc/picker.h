@@ -15,7 +15,7 @@
 #include "net/http2_server.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
-#include "net/tls_stream.h"
+#include "net/tls_files.h"
 #include "observe/metrics.h"
 #include "schedule/receipt_ring.h"
 #include "serving/debug_routes.h"
@@ -65,7 +65,6 @@ class Picker {
 
   Picker(runtime::Loop& loop, PickerOptions options);
   bool Serving() const { return !draining_; }
-  runtime::Task<> WatchCertificate();
 
   // The metrics and debug port.
   runtime::Task<> Handle(net::ServerExchange& exchange);
@@ -85,14 +84,13 @@ class Picker {
   serving::DebugRoutes debug_;
   std::optional<DirectorParts> parts_;
   ExtProcStream::Parts stream_parts_;
-  std::optional<net::TlsContext> tls_;
+  std::unique_ptr<net::TlsFiles> tls_;
   net::GrpcMethods methods_;
   net::GrpcMethods health_methods_;
   bool draining_ = false;
   std::optional<net::Http2Server> server_;
   net::Http2Server health_server_;
   net::HttpServer metrics_server_;
-  runtime::TaskScope tasks_;  // last: its tasks refer to the rest
 };
 
 }  // namespace sluice::extproc

@@ -29,7 +29,7 @@ bool IsOwnPath(std::string_view path) {
 
 }  // namespace
 
-Gateway::Gateway(runtime::Loop& loop, GatewayOptions options)
+Gateway::Gateway(runtime::Loop& loop, GatewayOptions options, std::unique_ptr<net::TlsFiles> tls)
     : loop_(loop),
       options_(std::move(options)),
       rng_(options_.seed != 0 ? options_.seed : EntropySeed()),
@@ -49,15 +49,23 @@ Gateway::Gateway(runtime::Loop& loop, GatewayOptions options)
              .note_log = note_log_,
              .silence_max = options_.silence_max,
              .tries_max = options_.tries_max},
+      tls_(std::move(tls)),
       server_(loop,
               {.body_bytes_max = options_.body_bytes_max,
-               .error_body = [](const Error& error) { return openai::ErrorBody(error); }},
+               .error_body = [](const Error& error) { return openai::ErrorBody(error); },
+               .tls = tls_ != nullptr ? &tls_->context() : nullptr},
               [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}
 
 Gateway::~Gateway() = default;
 
 Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptions options) {
-  std::unique_ptr<Gateway> gateway(new Gateway(loop, std::move(options)));
+  std::unique_ptr<net::TlsFiles> tls;
+  if (options.tls) {
+    auto files = net::TlsFiles::Open(loop, *options.tls, "gateway");
+    if (!files) return tl::unexpected(files.error());
+    tls = std::move(*files);
+  }
+  std::unique_ptr<Gateway> gateway(new Gateway(loop, std::move(options), std::move(tls)));
   for (serving::PoolOptions& pool_options : gateway->options_.pools) {
     if (pool_options.seed == 0) pool_options.seed = gateway->options_.seed;
     auto pool = serving::ServingPool::Open(loop, gateway->client_, gateway->metrics_, pool_options);
@@ -68,10 +76,20 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptio
 }
 
 Status Gateway::Listen() {
-  const Status listening = server_.Listen(options_.listen);
+  const Status listening = server_.Listen(options_.listen, options_.reuse_port);
   if (!listening) return listening;
+  if (tls_ != nullptr) tls_->Watch();
   pools_.Start();
   return {};
+}
+
+Task<Status> Gateway::ListenWhenReady(Duration patience) {
+  pools_.Start();
+  const TimePoint until = loop_.Now() + patience;
+  while (!Ready(false) && loop_.Now() < until) co_await runtime::SleepFor(loop_, std::chrono::milliseconds(10));
+  if (!Ready(false)) Log(Level::kWarn, kModule, "no endpoint answers yet, taking the port all the same");
+  if (tls_ != nullptr) tls_->Watch();
+  co_return server_.Listen(options_.listen, options_.reuse_port);
 }
 
 Task<size_t> Gateway::Drain() {

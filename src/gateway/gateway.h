@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "codec/json/reader.h"
 #include "gateway/inference_call.h"
 #include "net/http_server.h"
+#include "net/tls_files.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
 #include "parse/read_request.h"
@@ -27,6 +29,7 @@ namespace sluice::gateway {
 
 struct GatewayOptions {
   net::Address listen{"127.0.0.1", 8080};
+  bool reuse_port = false;  // beside another gateway, which hands over when it drains
   std::vector<serving::PoolOptions> pools;
   size_t body_bytes_max = 64 * 1024 * 1024;
   Duration silence_max = std::chrono::seconds(300);  // an endpoint that sends nothing for so long is given up
@@ -34,7 +37,8 @@ struct GatewayOptions {
   int tries_max = 3;  // endpoints asked for one request
   size_t receipts_max = 10'000;
   size_t receipts_bytes_max = 64 * 1024 * 1024;
-  uint64_t seed = 0;  // of the pickers' random numbers
+  uint64_t seed = 0;                            // of the pickers' random numbers
+  std::optional<net::TlsContext::Options> tls;  // absent: clear text
 };
 
 class Gateway {
@@ -44,12 +48,15 @@ class Gateway {
   Gateway(const Gateway&) = delete;
 
   Status Listen();
+  // Listens once it can serve: some endpoint is known to answer, or `patience` is over.
+  runtime::Task<Status> ListenWhenReady(Duration patience);
   const net::Address& address() const { return server_.address(); }
+  std::string url() const { return (tls_ != nullptr ? "https://" : "http://") + address().ToString(); }
   // Readiness goes first, then running requests finish. Returns how many connections had to be cut.
   runtime::Task<size_t> Drain();
 
  private:
-  Gateway(runtime::Loop& loop, GatewayOptions options);
+  Gateway(runtime::Loop& loop, GatewayOptions options, std::unique_ptr<net::TlsFiles> tls);
   runtime::Task<> Handle(net::ServerExchange& exchange);
   serving::HttpReply Route(const net::MessageHead& head, bool get);
   std::string RequestIdOf(const net::MessageHead& head);
@@ -74,6 +81,7 @@ class Gateway {
   observe::Every note_log_{10};  // of decisions without all their data
   serving::DebugRoutes debug_;
   CallParts parts_;
+  std::unique_ptr<net::TlsFiles> tls_;  // null: clear text
   net::HttpServer server_;
 };
 

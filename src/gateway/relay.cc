@@ -54,7 +54,8 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
                                .method = request.method,
                                .target = request.target,
                                .headers = request.headers,
-                               .body = request.body};
+                               .body = request.body,
+                               .transport = request.transport};
   const auto not_sent = [&report](Error error) {
     report.outcome = RelayOutcome::kNotSent;
     report.error = std::move(error);

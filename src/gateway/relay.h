@@ -22,6 +22,7 @@ using serving::RelayReport;
 
 struct RelayRequest {
   net::Address address;
+  const net::ClientTransport* transport = nullptr;  // null: HTTP/1.1 in clear text
   std::string_view method;
   std::string_view target;
   std::span<const net::Header> headers;  // to the endpoint

@@ -21,12 +21,17 @@ namespace sluice::net {
 
 class TlsContext;
 
+// How long a connection waits.
+struct Http2Times {
+  Duration preface_timeout = std::chrono::seconds(15);  // with the TLS handshake
+  Duration write_timeout = std::chrono::seconds(60);    // for a peer that reads nothing
+  Duration idle_timeout = std::chrono::hours(1);        // without a stream
+};
+
 struct Http2ServerOptions {
   Http2Session::Options session;
   size_t connections_max = 1000;
-  Duration preface_timeout = std::chrono::seconds(15);
-  Duration write_timeout = std::chrono::seconds(60);
-  Duration idle_timeout = std::chrono::hours(1);
+  Http2Times times;
   const TlsContext* tls = nullptr;  // null: clear text
 };
 
@@ -51,6 +56,7 @@ class Http2Server {
  private:
   friend class Http2Connection;
   void StartConnection(int fd);
+  static runtime::Task<> Accept(Http2Server* server);
   static runtime::Task<> RunConnection(Http2Server* server, int fd);
 
   runtime::Loop& loop_;

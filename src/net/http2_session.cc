@@ -11,9 +11,6 @@
 namespace sluice::net {
 namespace {
 
-// Far beyond what Envoy does, which resets each stream at its end: 1,000 at once and 33 a second is nghttp2's default.
-constexpr uint64_t kResetsAtOnce = 1'000'000;
-constexpr uint64_t kResetsPerSecond = 200'000;
 constexpr size_t kAcksUnsentMax = 1000;  // of settings and pings
 constexpr size_t kSettingsMax = 32;      // in one frame
 constexpr uint32_t kFrameBytesMax = 64 * 1024;
@@ -53,13 +50,17 @@ struct Http2Callbacks {
     Http2Stream* stream = StreamOf(session, frame->hd.stream_id);
     if (stream == nullptr || stream->handler_ != nullptr) return 0;  // trailers are not looked at
     stream->head_bytes_ += name_size + value_size + 32;
-    stream->head_too_large_ |= stream->head_bytes_ > SessionOf(user).options_.head_bytes_max;
+    const Http2Session::Options& options = SessionOf(user).options_;
+    stream->head_too_large_ |=
+        stream->head_bytes_ > options.head_bytes_max || stream->head_.headers.size() >= options.headers_max;
     if (stream->head_too_large_) return 0;
     const std::string_view field = View(name, name_size), text = View(value, value_size);
     if (field == ":method") {
       stream->head_.method = text;
     } else if (field == ":path") {
       stream->head_.target = text;
+    } else if (field == ":authority") {
+      stream->head_.headers.Add("host", text);
     } else if (!field.starts_with(':')) {
       stream->head_.headers.Add(field, text);
     }
@@ -85,7 +86,8 @@ struct Http2Callbacks {
   }
 
   // An answer that ended before its request: the peer need not send the rest.
-  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (!SessionOf(user).options_.forgo_at_once) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
@@ -128,10 +130,9 @@ struct Http2Callbacks {
   static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* frame_head, size_t size,
                       nghttp2_data_source* source, void* user) {
     Http2Session& self = SessionOf(user);
-    if (self.pulled_->size() >= self.pull_max_) return NGHTTP2_ERR_WOULDBLOCK;
     auto& stream = *static_cast<Http2Stream*>(source->ptr);
-    self.pulled_->append(View(frame_head, 9));
-    self.pulled_->append(stream.out_, stream.out_at_, size);
+    const std::string_view body = std::string_view(stream.out_).substr(stream.out_at_, size);
+    if (!self.AppendFrame(View(frame_head, 9), body)) return NGHTTP2_ERR_WOULDBLOCK;
     stream.out_at_ += size;
     if (stream.out_at_ == stream.out_.size()) {
       stream.out_at_ = 0;
@@ -139,6 +140,7 @@ struct Http2Callbacks {
       if (stream.out_.capacity() > 4096) stream.out_.shrink_to_fit();  // a quiet stream holds no large buffer
     }
     self.GiveWindow(stream);
+    if (stream.handler_ != nullptr) stream.handler_->OnSent();
     return 0;
   }
 
@@ -158,17 +160,14 @@ struct Http2Callbacks {
     return all;
   }
 
-  static const nghttp2_option* Option() {
-    static const nghttp2_option* const option = [] {
-      nghttp2_option* o = nullptr;
-      SLUICE_CHECK(nghttp2_option_new(&o) == 0, "out of memory");
-      nghttp2_option_set_no_auto_window_update(o, 1);
-      nghttp2_option_set_max_outbound_ack(o, kAcksUnsentMax);
-      nghttp2_option_set_max_settings(o, kSettingsMax);
-      nghttp2_option_set_stream_reset_rate_limit(o, kResetsAtOnce, kResetsPerSecond);
-      return o;
-    }();
-    return option;
+  static nghttp2_option* NewOption(const Http2Session::Options& options) {
+    nghttp2_option* o = nullptr;
+    SLUICE_CHECK(nghttp2_option_new(&o) == 0, "out of memory");
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_max_outbound_ack(o, kAcksUnsentMax);
+    nghttp2_option_set_max_settings(o, kSettingsMax);
+    nghttp2_option_set_stream_reset_rate_limit(o, options.resets_at_once, options.resets_per_second);
+    return o;
   }
 };
 
@@ -200,9 +199,22 @@ void Http2Stream::Finish(std::span<const Header> trailers) {
   Send();
 }
 
+void Http2Stream::Reset() {
+  finished_ = true;
+  nghttp2_submit_rst_stream(session_.session_, NGHTTP2_FLAG_NONE, id_, NGHTTP2_INTERNAL_ERROR);
+  session_.Worked();
+}
+
+void Http2Stream::Forgo() {
+  nghttp2_submit_rst_stream(session_.session_, NGHTTP2_FLAG_NONE, id_, NGHTTP2_NO_ERROR);
+  session_.Worked();
+}
+
 Http2Session::Http2Session(const Options& options, Accept accept) : options_(options), accept_(std::move(accept)) {
-  SLUICE_CHECK(nghttp2_session_server_new2(&session_, Http2Callbacks::All(), this, Http2Callbacks::Option()) == 0,
-               "out of memory");
+  nghttp2_option* option = Http2Callbacks::NewOption(options_);
+  const int made = nghttp2_session_server_new2(&session_, Http2Callbacks::All(), this, option);
+  nghttp2_option_del(option);
+  SLUICE_CHECK(made == 0, "out of memory");
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.streams_max},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.stream_window},
@@ -217,32 +229,6 @@ Http2Session::Http2Session(const Options& options, Accept accept) : options_(opt
 // nghttp2 does not call back for streams that are open when a session is deleted.
 Http2Session::~Http2Session() {
   while (!streams_.empty()) Close(streams_.back());
-  nghttp2_session_del(session_);
-}
-
-Status Http2Session::Receive(std::string_view bytes) {
-  receiving_ = true;
-  const ssize_t read = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-  receiving_ = false;
-  if (read >= 0) return {};
-  return Fail(Code::kInvalidArgument,
-              std::string("not HTTP/2, or too much of it: ") + nghttp2_strerror(static_cast<int>(read)));
-}
-
-void Http2Session::Worked() {
-  if (!receiving_ && on_work_) on_work_();
-}
-
-void Http2Session::Pull(std::string& out, size_t bytes_max) {
-  pulled_ = &out;
-  pull_max_ = bytes_max;
-  while (out.size() < bytes_max) {
-    const uint8_t* bytes = nullptr;
-    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
-    if (size <= 0) break;
-    out.append(View(bytes, static_cast<size_t>(size)));
-  }
-  pulled_ = nullptr;
 }
 
 // In two steps, or streams that are on their way would be lost: first the peer hears that it should open no more, and
@@ -263,7 +249,7 @@ void Http2Session::PingAnswered() {
 
 bool Http2Session::over() const {
   if (refusing_ && streams_.empty() && nghttp2_session_want_write(session_) == 0) return true;
-  return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
+  return Http2Core::over();
 }
 
 void Http2Session::Head(Http2Stream& stream) {

@@ -5,7 +5,7 @@
 // of that stream; the connection's own window is always given back, so one slow stream holds up no other.
 // Thread rule: one owner. Ownership: owns streams and handlers; a Http2Stream lives until its handler's OnClosed.
 // Cost: about 1 us a frame; one copy of what is sent. Limits: Options; floods (settings, pings, continuations) end the
-// connection. Resets do not count: Envoy ends every ext_proc stream with one.
+// connection. Resets count as the options say: Envoy ends every ext_proc stream with one, a stranger should not.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/http2_core.h"
 #include "net/http_message.h"
-
-struct nghttp2_session;
 
 namespace sluice::net {
 
@@ -32,6 +31,7 @@ class Http2Handler {
   virtual void OnData(std::string_view bytes) = 0;
   virtual void OnEnd() = 0;  // the peer has sent everything
   virtual void OnClosed() = 0;
+  virtual void OnSent() {}  // some of what waited has left
 };
 
 class Http2Stream {
@@ -40,16 +40,22 @@ class Http2Stream {
   Http2Stream(const Http2Stream&) = delete;
 
   const MessageHead& head() const { return head_; }
+  MessageHead TakeHead() { return std::move(head_); }
 
   // The answer's head; `end`: there is nothing behind it. Once.
   void Start(int status, std::span<const Header> headers, bool end);
   bool started() const { return started_; }
   // Body: append to it, then Send(). What was appended before stays.
   std::string& out() { return out_; }
+  size_t unsent() const { return out_.size() - out_at_; }
   void Send();
   // Ends the answer behind what was appended, with trailers or without. Once.
   void Finish(std::span<const Header> trailers);
   bool finished() const { return finished_; }
+  // The answer cannot be completed: the peer is told so, and OnClosed follows.
+  void Reset();
+  // The answer is whole, and the rest of the request is not wanted: the peer is told so.
+  void Forgo();
 
  private:
   friend class Http2Session;
@@ -70,34 +76,32 @@ class Http2Stream {
   size_t index_ = 0;       // in the session's list
 };
 
-class Http2Session {
+class Http2Session final : public Http2Core {
  public:
   struct Options {
-    uint32_t streams_max = 1000;           // at once
-    size_t head_bytes_max = 64 * 1024;     // names, values and 32 bytes each, as HTTP counts
+    uint32_t streams_max = 1000;        // at once
+    size_t head_bytes_max = 64 * 1024;  // names, values and 32 bytes each, as HTTP counts
+    size_t headers_max = 1000;
     uint32_t stream_window = 1024 * 1024;  // bytes a peer may send of one stream before it hears back
     uint32_t connection_window = 16 * 1024 * 1024;
     size_t unsent_bytes_max = 1024 * 1024;  // of one stream, before its peer has to wait
+    // An answer that ends before its request also ends that, at once. False: Forgo() does. (Some clients lose an answer
+    // behind which the stream is reset while they still send.)
+    bool forgo_at_once = true;
+    // Streams that the peer resets: so many at once, and then a second. The default is far beyond what Envoy does.
+    uint64_t resets_at_once = 1'000'000;
+    uint64_t resets_per_second = 200'000;
   };
   // Makes the handler of a request whose head has come; null when it answered the request itself.
   using Accept = std::function<std::unique_ptr<Http2Handler>(Http2Stream&)>;
 
   Http2Session(const Options& options, Accept accept);
-  ~Http2Session();  // streams that are still open are closed
-  Http2Session(const Http2Session&) = delete;
-
-  // kInvalidArgument: this is no HTTP/2, or a flood; the connection is to be closed after what Pull still gives.
-  Status Receive(std::string_view bytes);
-  // Appends what is to be sent, until `out` has about `bytes_max`.
-  void Pull(std::string& out, size_t bytes_max);
-  // Called when there is something to pull that no Receive caused; it may be called often, and does not call back.
-  void OnWork(std::function<void()> on_work) { on_work_ = std::move(on_work); }
+  ~Http2Session() override;  // streams that are still open are closed
 
   // Tells the peer not to open streams any more (GOAWAY); those that are open go on.
-  void Drain();
-  size_t streams() const { return streams_.size(); }
-  // Nothing will be received or sent any more.
-  bool over() const;
+  void Drain() override;
+  size_t streams() const override { return streams_.size(); }
+  bool over() const override;
 
  private:
   friend class Http2Stream;
@@ -107,15 +111,9 @@ class Http2Session {
   void GiveWindow(Http2Stream& stream);
   void Close(Http2Stream* stream);
   void PingAnswered();
-  void Worked();
 
   Options options_;
   Accept accept_;
-  std::function<void()> on_work_;
-  bool receiving_ = false;
-  nghttp2_session* session_ = nullptr;
-  std::string* pulled_ = nullptr;  // during Pull
-  size_t pull_max_ = 0;
   std::vector<Http2Stream*> streams_;
   bool draining_ = false;
   bool refusing_ = false;  // the peer knows that it may open no streams

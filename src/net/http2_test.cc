@@ -170,6 +170,29 @@ TEST(Http2, AResetEndsAStreamAndAManyOfThemNothingElse) {
   EXPECT_FALSE(p.client.went_away());
 }
 
+TEST(Http2, AStrangersResetsAndHeadersAreLimited) {
+  Pair p({.headers_max = 20, .resets_at_once = 100, .resets_per_second = 1});
+  Status talked;
+  int resets = 0;
+  for (; resets < 1000 && talked && !p.client.went_away(); ++resets) {
+    const int32_t id = p.client.OpenGrpc("/t.T/Echo");
+    talked = p.client.Talk(p.server);
+    p.client.Reset(id);
+  }
+  EXPECT_TRUE(p.client.went_away() || !talked);
+  EXPECT_GE(resets, 100);
+  EXPECT_LT(resets, 150);
+
+  Pair other({.headers_max = 20});
+  std::vector<std::pair<std::string, std::string>> many = {
+      {":method", "POST"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/t.T/Echo"}};
+  for (int i = 0; i < 30; ++i) many.emplace_back("x-" + std::to_string(i), "v");
+  const int32_t id = other.client.Open(many, /*end=*/true);
+  other.Talk();
+  EXPECT_EQ(other.client.answers[id].headers[":status"], "431");
+  EXPECT_EQ(other.seen.calls, 0);
+}
+
 TEST(Http2, OpenStreamsEndWithTheSession) {
   Seen seen;
   {
@@ -326,6 +349,15 @@ struct TlsClient {
   SSL* ssl;
 };
 
+// One Receive, its plain bytes appended.
+bool Decrypt(TlsStream& stream, std::string_view encrypted, std::string& plain) {
+  std::vector<char> buffer(encrypted.size() + TlsStream::kRecordBytesMax);
+  size_t bytes = 0;
+  const bool open = stream.Receive(encrypted, buffer, bytes);
+  plain.append(buffer.data(), bytes);
+  return open;
+}
+
 TEST(Tls, EncryptsWithACertificateOfItsOwn) {
   const auto context = TlsContext::Make({});
   ASSERT_TRUE(context) << context.error().message;
@@ -334,14 +366,14 @@ TEST(Tls, EncryptsWithACertificateOfItsOwn) {
   std::string plain;
   for (int i = 0; i < 5; ++i) {
     SSL_do_handshake(client.ssl);
-    ASSERT_TRUE(server.Receive(client.Take(), plain));
+    ASSERT_TRUE(Decrypt(server, client.Take(), plain));
     std::string out;
     ASSERT_TRUE(server.Send("", out));
     client.Give(out);
   }
   ASSERT_TRUE(server.ready());
   SSL_write(client.ssl, "from client", 11);
-  ASSERT_TRUE(server.Receive(client.Take(), plain));
+  ASSERT_TRUE(Decrypt(server, client.Take(), plain));
   EXPECT_EQ(plain, "from client");
   std::string out;
   ASSERT_TRUE(server.Send("from server", out));
@@ -359,9 +391,9 @@ TEST(Tls, RefusesPeersWithoutHttp2AndGarbage) {
   TlsClient client(/*with_h2=*/false);
   SSL_do_handshake(client.ssl);
   std::string plain;
-  EXPECT_FALSE(server.Receive(client.Take(), plain));
+  EXPECT_FALSE(Decrypt(server, client.Take(), plain));
   TlsStream garbage(*context);
-  EXPECT_FALSE(garbage.Receive("GET / HTTP/1.1\r\n\r\n", plain));
+  EXPECT_FALSE(Decrypt(garbage, "GET / HTTP/1.1\r\n\r\n", plain));
   EXPECT_THAT(plain, IsEmpty());
 }
 

@@ -1,4 +1,5 @@
-// HttpClient: HTTP/1.1 requests from one loop, with kept-alive connections per address.
+// HttpClient: HTTP requests from one loop, with kept-alive connections per address: HTTP/1.1 in clear text, or what a
+// request's ClientTransport says: TLS, HTTP/2 (one connection carries many calls).
 //   Result<ClientCall> call = co_await client.Start(request, &cancel);   // connected, request written
 //   while (!call->done()) { co_await AnyOf(call->Readable(), …); ClientCall::Step step = call->Receive(); … }
 // Or Fetch() for a whole answer.
@@ -10,6 +11,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -17,23 +19,50 @@
 
 #include "base/result.h"
 #include "net/address.h"
+#include "net/http2_server.h"
 #include "net/http_message.h"
 #include "net/http_parser.h"
 #include "net/socket.h"
+#include "net/wire.h"
 #include "runtime/loop.h"
 
 namespace sluice::net {
 
 class ClientConnection;
+struct Http2Call;
+struct Http2Link;
+
+// How a server is spoken to. Immutable; must outlive the requests that name it.
+class ClientTransport {
+ public:
+  // HTTP/2 in clear text, without asking.
+  static ClientTransport H2c() { return ClientTransport(nullptr, {}); }
+  // TLS; ALPN settles on HTTP/2 or HTTP/1.1. `peer_name`: what its certificate must name; empty: its address.
+  static ClientTransport Tls(TlsContext context, std::string peer_name) {
+    return ClientTransport(std::make_unique<TlsContext>(std::move(context)), std::move(peer_name));
+  }
+  const TlsContext* tls() const { return tls_.get(); }
+  const std::string& peer_name() const { return peer_name_; }
+  std::string_view scheme() const { return tls_ != nullptr ? "https" : "http"; }
+  // Connections are not shared between transports.
+  const std::string& key() const { return key_; }
+
+ private:
+  ClientTransport(std::unique_ptr<TlsContext> tls, std::string peer_name);
+  std::unique_ptr<TlsContext> tls_;
+  std::string peer_name_;
+  std::string key_;
+};
 
 struct ClientRequest {
   Address address;
   std::string_view method = "GET";
   std::string_view target = "/";
-  std::span<const Header> headers;  // without host, content-length, connection
-  std::string_view body;            // must live until Start() returns
-  std::string_view host;            // empty: the address
-  bool fresh = false;               // do not reuse a kept-alive connection
+  std::span<const Header> headers;             // without host, content-length, connection
+  std::string_view body;                       // must live until Start() returns
+  std::string_view host;                       // empty: the address
+  bool fresh = false;                          // do not reuse a kept-alive connection
+  const ClientTransport* transport = nullptr;  // null: HTTP/1.1 in clear text
 };
 
 class ClientCall {
@@ -61,7 +90,10 @@ class ClientCall {
  private:
   friend class HttpClient;
   explicit ClientCall(std::unique_ptr<ClientConnection> connection);
-  std::unique_ptr<ClientConnection> connection_;
+  explicit ClientCall(std::shared_ptr<Http2Call> call);
+  Step ReceiveHttp2();
+  std::unique_ptr<ClientConnection> connection_;  // HTTP/1: the call's own
+  std::shared_ptr<Http2Call> http2_;              // HTTP/2: a stream of a connection that others use too
 };
 
 struct FetchResponse {
@@ -91,9 +123,10 @@ class HttpClient {
   // A whole small answer within `timeout`. A stale kept-alive connection is tried once more.
   runtime::Task<Result<FetchResponse>> Fetch(ClientRequest request, Duration timeout, size_t body_bytes_max);
 
-  // Closes the idle connections to an address that left the pool.
+  // Closes the idle connections to an address that left the pool; those with calls end with the last one.
   void Forget(const Address& address);
   size_t idle_connections() const { return idle_count_; }
+  size_t http2_connections() const;
 
  private:
   friend class ClientCall;
@@ -104,11 +137,37 @@ class HttpClient {
   runtime::Task<Result<FetchResponse>> FetchOnce(const ClientRequest& request, runtime::Timer& timer,
                                                  size_t body_bytes_max, bool* stale);
 
+  // What is known of a peer that is spoken to over a transport.
+  struct Peer {
+    std::vector<std::shared_ptr<Http2Link>> links;
+    bool http1 = false;                     // it chose HTTP/1.1 the last time
+    bool opening = false;                   // a call connects
+    std::vector<runtime::Event*> awaiting;  // calls that wait for that
+  };
+  // Either.
+  struct Opened {
+    std::unique_ptr<ClientConnection> http1;
+    std::optional<ClientCall> call;  // HTTP/2: the request was sent
+  };
+  // Connects and agrees on a protocol.
+  runtime::Task<Result<Wire>> Open(const ClientRequest& request, runtime::Source* cancel);
+  runtime::Task<Result<Opened>> OpenOver(ClientRequest request, runtime::Source* cancel);
+  // Waits while another call opens a connection that this one may share. False: `cancel` came first.
+  runtime::Task<bool> AwaitOpening(Peer& peer, runtime::Source* cancel);
+  runtime::Task<Result<Opened>> StartHttp2(ClientRequest request, std::shared_ptr<Http2Link> link, bool reused,
+                                           runtime::Source* cancel);
+  static std::shared_ptr<Http2Link> FreeLink(const Peer& peer);
+  static runtime::Task<> RunLink(HttpClient* client, std::string key, std::shared_ptr<Http2Link> link,
+                                 std::string early);
+
   runtime::Loop& loop_;
   Options options_;
+  Http2Times http2_times_;
   std::unordered_map<std::string, std::vector<std::unique_ptr<ClientConnection>>> idle_;
+  std::unordered_map<std::string, Peer> peers_;
   size_t idle_count_ = 0;
   std::string request_head_;  // reused while building a request
+  runtime::TaskScope tasks_;  // last: its tasks refer to the rest
 };
 
 }  // namespace sluice::net

@@ -1,6 +1,6 @@
 // HttpConnection: one accepted connection of an HttpServer: reads heads and bodies, runs the handler for each request
 // in turn. Internal to net/. Thread rule: the loop's thread. Ownership: lives in its coroutine's frame
-// (HttpServer::RunConnection).
+// (HttpServer::RunConnection, RunEncrypted).
 #pragma once
 
 #include <string>
@@ -8,27 +8,33 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "net/wire.h"
 
 namespace sluice::net {
 
-class HttpConnection {
+class HttpConnection final : public ServerConnection {
  public:
-  HttpConnection(HttpServer& server, int fd);
-  ~HttpConnection();
-  HttpConnection(const HttpConnection&) = delete;
+  enum class End : uint8_t { kClosed, kHttp2 };
 
-  runtime::Task<> Run();
-  // Ends an idle connection, or lets the running request finish and then ends it.
-  void Drain();
-  // Ends it now: reads and writes fail from here on.
-  void Cut();
-  // A request has begun and is not yet answered.
-  bool busy() const { return busy_; }
+  // `first`: what was received before.
+  HttpConnection(HttpServer& server, Wire wire, std::string first);
+
+  // kHttp2: the client's first bytes are HTTP/2's; the wire and the inbox are to be taken.
+  runtime::Task<End> Run();
+  Wire TakeWire() { return std::move(wire_); }
+  std::string TakeInbox() { return std::move(inbox_); }
+
+  void Drain() override;
+  void Cut() override;
+  bool busy() const override { return busy_; }
 
  private:
-  friend class ServerExchange;
-  // Reads until the next head is complete. False: nothing more to do on this connection.
-  runtime::Task<bool> ReadHead();
+  friend class Http1Exchange;
+  enum class Next : uint8_t { kRequest, kClosed, kHttp2 };
+  // Reads until the next head is complete.
+  runtime::Task<Next> ReadHead();
+  // Whether the connection's first bytes are, or may become, HTTP/2's preface.
+  bool BeginsHttp2() const;
   // Answers a request that never reached a handler, and ends the connection.
   runtime::Task<> Refuse(Error error);
   // After the handler: takes what is left of the body so that the connection can go on. False: it cannot.
@@ -40,16 +46,16 @@ class HttpConnection {
   std::string_view Inbox() const { return std::string_view(inbox_).substr(inbox_at_); }
 
   HttpServer& server_;
-  runtime::DescriptorPtr descriptor_;
+  Wire wire_;
   runtime::Timer timer_;
   HttpParser parser_;
   Address peer_;
   std::string inbox_;  // received and not yet parsed
   size_t inbox_at_ = 0;
   std::vector<std::string_view> pieces_;
-  bool busy_ = false;
+  bool first_ = true;  // nothing was answered yet
+  bool busy_ = false;  // a request has begun and is not yet answered
   bool cut_ = false;
-  size_t index_;  // in the server's list
 };
 
 }  // namespace sluice::net

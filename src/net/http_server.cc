@@ -8,7 +8,10 @@
 #include <ctime>
 
 #include "base/check.h"
+#include "net/http2_exchange.h"
 #include "net/http_connection.h"
+#include "net/port_handover.h"
+#include "net/wire.h"
 
 namespace sluice::net {
 
@@ -22,6 +25,21 @@ struct GateSlot {
   ~GateSlot() { gate.Leave(); }
 };
 
+// A connection that has not said anything yet.
+class Handshaking final : public ServerConnection {
+ public:
+  Handshaking(std::vector<ServerConnection*>& list, Wire& wire) : ServerConnection(list), wire_(wire) {}
+  void Drain() override {}
+  void Cut() override { shutdown(wire_.fd(), SHUT_RDWR); }
+  bool busy() const override { return false; }
+
+ private:
+  Wire& wire_;
+};
+
+// A handshake whose last packet is lost is repeated after a second.
+constexpr Duration kHandshakesEnd = std::chrono::milliseconds(1500);
+
 std::string DefaultErrorBody(const Error& error) { return error.message + "\n"; }
 }  // namespace
 
@@ -30,9 +48,15 @@ HttpServer::HttpServer(runtime::Loop& loop, HttpServerOptions options, Handler h
       options_(std::move(options)),
       handler_(std::move(handler)),
       stop_accepting_(loop),
+      accepted_all_(loop),
       gate_(loop),
       tasks_(loop) {
   if (!options_.error_body) options_.error_body = DefaultErrorBody;
+  options_.http2.head_bytes_max = options_.head.head_bytes_max;
+  options_.http2.headers_max = options_.head.headers_max;
+  http2_times_ = {.preface_timeout = options_.head_timeout,
+                  .write_timeout = options_.write_timeout,
+                  .idle_timeout = options_.idle_timeout};
 }
 
 HttpServer::~HttpServer() = default;
@@ -42,37 +66,102 @@ Status HttpServer::Listen(const Address& address, bool reuse_port) {
   if (!listener) return tl::unexpected(listener.error());
   listener_ = std::move(*listener);
   address_ = LocalAddress(listener_->fd());
-  tasks_.Spawn(AcceptConnections(loop_, listener_, stop_accepting_, [this](int fd) { StartConnection(fd); }));
+  shared_port_ = reuse_port;
+  tasks_.Spawn(Accept(this));
   return {};
 }
 
+Task<> HttpServer::Accept(HttpServer* server) {
+  const std::function<void(int)> start = [server](int fd) { server->StartConnection(fd); };
+  co_await AcceptConnections(server->loop_, *server->listener_, server->stop_accepting_, start);
+  if (server->shared_port_) {
+    server->handed_over_ = co_await SendElsewhere(server->loop_, server->listener_->fd(), start);
+  }
+  if (server->handed_over_) {  // handshakes that had begun with this process
+    runtime::Timer timer(server->loop_);
+    timer.SetAfter(kHandshakesEnd);
+    while (co_await AnyOf(server->listener_->readable, timer) == 1u) {
+      AcceptWaiting(server->listener_->fd(), start);
+    }
+  }
+  AcceptWaiting(server->listener_->fd(), start);
+  server->listener_.Reset();
+  server->accepted_all_.Set();
+}
+
 void HttpServer::StartConnection(int fd) {
-  if (connections_.size() >= options_.connections_max || !gate_.Enter()) {
+  if (gate_.inside() >= options_.connections_max || !gate_.Enter()) {
     static constexpr std::string_view kBusy =
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-    [[maybe_unused]] const ssize_t n = send(fd, kBusy.data(), kBusy.size(), MSG_NOSIGNAL);
+    if (options_.tls == nullptr) [[maybe_unused]]
+      const ssize_t n = send(fd, kBusy.data(), kBusy.size(), MSG_NOSIGNAL);
     close(fd);
     return;
   }
-  tasks_.Spawn(RunConnection(this, fd));
+  tasks_.Spawn(options_.tls == nullptr ? RunConnection(this, fd) : RunEncrypted(this, fd));
 }
 
 Task<> HttpServer::RunConnection(HttpServer* server, int fd) {
   const GateSlot slot{server->gate_};
-  HttpConnection connection(*server, fd);
-  co_await connection.Run();
+  std::optional<HttpConnection> connection;
+  connection.emplace(*server, Wire(server->loop_, runtime::DescriptorPtr(server->loop_, fd)), std::string());
+  const HttpConnection::End end = co_await connection->Run();
+  if (end != HttpConnection::End::kHttp2) co_return;
+  Wire wire = connection->TakeWire();
+  std::string first = connection->TakeInbox();
+  connection.reset();
+  co_await server->SpeakHttp2(std::move(wire), std::move(first));
+}
+
+Task<> HttpServer::RunEncrypted(HttpServer* server, int fd) {
+  const GateSlot slot{server->gate_};
+  Wire wire(server->loop_, runtime::DescriptorPtr(server->loop_, fd));
+  wire.Encrypt(*server->options_.tls);
+  {
+    const Handshaking handshaking(server->connections_, wire);
+    const Status agreed = co_await wire.Handshake(server->options_.head_timeout);
+    if (!agreed) {
+      static constexpr std::string_view kWantsTls =
+          "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 48\r\nconnection: close\r\n\r\n"
+          "this port speaks TLS: write https:// in the URL\n";
+      const std::array<std::string_view, 1> parts = {kWantsTls};
+      if (wire.spoken_in_clear()) SendParts(wire.fd(), parts);
+      co_return;
+    }
+  }
+  std::string first = wire.TakeEarly();
+  if (wire.protocol() == "h2") {
+    co_await server->SpeakHttp2(std::move(wire), std::move(first));
+  } else {
+    HttpConnection connection(*server, std::move(wire), std::move(first));
+    co_await connection.Run();
+  }
+}
+
+Task<> HttpServer::SpeakHttp2(Wire wire, std::string first) {
+  Http2Front front(*this, std::move(wire));
+  co_await front.Run(std::move(first));
 }
 
 Task<size_t> HttpServer::Drain(Duration timeout) {
-  stop_accepting_.Set();
-  gate_.Close();
-  for (size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->Drain();
+  draining_ = true;
   runtime::Timer timer(loop_);
   timer.SetAfter(timeout);
+  if (listener_) {
+    stop_accepting_.Set();
+    co_await AnyOf(accepted_all_);
+  } else {
+    accepted_all_.Set();
+  }
+  gate_.Close();
+  for (size_t i = connections_.size(); i > 0; --i) connections_[i - 1]->Drain();
   co_await AnyOf(gate_.drained(), timer);
-  const size_t cut = connections_.size();
-  for (HttpConnection* connection : connections_) connection->Cut();
-  if (cut != 0) co_await AnyOf(gate_.drained());
+  size_t cut = 0;
+  for (ServerConnection* connection : connections_) {
+    cut += connection->busy() ? 1 : 0;
+    connection->Cut();
+  }
+  co_await AnyOf(gate_.drained());
   co_return cut;
 }
 
@@ -90,161 +179,12 @@ std::string_view HttpServer::DateHeader() {
   return date_;
 }
 
-const MessageHead& ServerExchange::head() const { return connection_.parser_.head(); }
-const Address& ServerExchange::peer() const { return connection_.peer_; }
-
-Task<Result<std::string>> ServerExchange::ReadBody() {
-  HttpConnection& c = connection_;
-  const size_t body_max = c.server_.options_.body_bytes_max;
-  const MessageHead& h = c.parser_.head();
-  std::string body;
-  if (h.content_length) {
-    if (*h.content_length > body_max) {
-      close_after_ = true;
-      co_return Fail(Code::kTooLarge, "the request body has " + std::to_string(*h.content_length) +
-                                          " bytes; the limit is " + std::to_string(body_max));
-    }
-    body.reserve(*h.content_length);
-  }
-  if (h.expects_continue && c.Inbox().empty()) {
-    const std::array<std::string_view, 1> parts = {"HTTP/1.1 100 Continue\r\n\r\n"};
-    SendParts(c.descriptor_->fd(), parts);
-  }
-  c.timer_.SetAfter(c.server_.options_.body_timeout);
-  for (;;) {
-    const Status fed = c.FeedInbox(&body, body_max);
-    if (!fed) {
-      close_after_ = true;
-      co_return tl::unexpected(fed.error());
-    }
-    if (c.parser_.message_done()) break;
-    const uint32_t ready = co_await AnyOf(c.descriptor_->readable, c.timer_);
-    if ((ready & 1u) == 0) {
-      close_after_ = true;
-      co_return Fail(Code::kTimeout, "the request's body did not arrive in time");
-    }
-    const IoState state = c.ReceiveMore();
-    if (state == IoState::kClosed) {
-      broken_ = true;
-      co_return Fail(Code::kCancelled, "the client left in the middle of its request");
-    }
-    if (state == IoState::kOk) c.timer_.SetAfter(c.server_.options_.body_timeout);
-  }
-  body_read_ = true;
-  co_return std::move(body);
-}
-
-runtime::Source& ServerExchange::ClientReadable() { return connection_.descriptor_->readable; }
-
-bool ServerExchange::ClientThere() {
-  if (broken_) return false;
-  if (connection_.cut_) {
-    broken_ = true;
-    return false;
-  }
-  if (connection_.inbox_.size() >= connection_.server_.options_.pipelined_bytes_max) {
-    broken_ = true;  // sends without end while it should be reading
-    return false;
-  }
-  if (connection_.ReceiveMore() == IoState::kClosed) broken_ = true;
-  return !broken_;
-}
-
-void ServerExchange::AppendHead(int status, std::span<const Header> headers, std::optional<uint64_t> content_length,
-                                bool chunked) {
-  HttpServer& server = connection_.server_;
-  status_ = status;
-  char line[32];
-  out_.append(line, static_cast<size_t>(std::snprintf(line, sizeof line, "HTTP/1.1 %d ", status)));
-  out_.append(ReasonPhrase(status)).append("\r\ndate: ").append(server.DateHeader());
-  out_.append("\r\nserver: ").append(server.options_.server_name).append("\r\n");
-  for (const Header& header : headers) {
-    out_.append(header.name).append(": ").append(header.value).append("\r\n");
-  }
-  if (content_length) {
-    out_.append(line, static_cast<size_t>(std::snprintf(line, sizeof line, "content-length: %llu\r\n",
-                                                        static_cast<unsigned long long>(*content_length))));
-  }
-  if (chunked) out_.append("transfer-encoding: chunked\r\n");
-  if (server.draining()) close_after_ = true;
-  if (close_after_) out_.append("connection: close\r\n");
-  out_.append("\r\n");
-}
-
 void ServerExchange::Start(int status, std::span<const Header> headers, std::optional<uint64_t> content_length) {
   SLUICE_CHECK(!started_, "an exchange is answered once");
   started_ = true;
-  const MessageHead& h = head();
-  body_allowed_ = h.method != "HEAD" && status >= 200 && status != 204 && status != 304;
-  chunked_ = !content_length && body_allowed_ && h.minor_version >= 1;
-  if (!content_length && body_allowed_ && !chunked_) close_after_ = true;
-  AppendHead(status, headers, content_length, chunked_);
-}
-
-void ServerExchange::Write(std::span<const std::string_view> parts, bool last) {
-  SLUICE_CHECK(started_ && !finished_, "Write belongs between Start and the last Write");
-  if (last) finished_ = true;
-  if (broken_) return;
-  size_t bytes = 0;
-  for (const std::string_view part : parts) bytes += part.size();
-  std::array<std::string_view, 16> all;
-  size_t n = 0;
-  char size_line[24];
-  const std::string head = std::move(out_);
-  out_.clear();
-  all[n++] = head;
-  if (body_allowed_ && bytes > 0) {
-    if (chunked_) {
-      const int size = std::snprintf(size_line, sizeof size_line, "%zx\r\n", bytes);
-      all[n++] = {size_line, static_cast<size_t>(size)};
-    }
-    SLUICE_CHECK(parts.size() <= 12, "too many parts");
-    for (const std::string_view part : parts) all[n++] = part;
-    if (chunked_) all[n++] = last ? "\r\n0\r\n\r\n" : "\r\n";
-  } else if (chunked_ && last) {
-    all[n++] = "0\r\n\r\n";
-  }
-  const std::span<const std::string_view> views(all.data(), n);
-  IoResult io = SendParts(connection_.descriptor_->fd(), views);
-  if (io.state == IoState::kClosed) {
-    broken_ = true;
-    return;
-  }
-  bytes_sent_ += io.bytes;
-  size_t skip = io.bytes;
-  for (const std::string_view view : views) {
-    if (skip >= view.size()) {
-      skip -= view.size();
-    } else {
-      out_.append(view.substr(skip));
-      skip = 0;
-    }
-  }
-}
-
-Task<bool> ServerExchange::Flush() {
-  HttpConnection& c = connection_;
-  c.timer_.SetAfter(c.server_.options_.write_timeout);
-  size_t sent = 0;
-  while (sent < out_.size() && !broken_) {
-    const std::array<std::string_view, 1> parts = {std::string_view(out_).substr(sent)};
-    const IoResult io = SendParts(c.descriptor_->fd(), parts);
-    if (io.state == IoState::kOk) {
-      sent += io.bytes;
-      bytes_sent_ += io.bytes;
-      c.timer_.SetAfter(c.server_.options_.write_timeout);
-    } else if (io.state == IoState::kClosed) {
-      broken_ = true;
-    } else {
-      const uint32_t ready = co_await AnyOf(c.descriptor_->writable, c.timer_);
-      if ((ready & 1u) == 0) {
-        broken_ = true;
-        c.Cut();
-      }
-    }
-  }
-  out_.clear();
-  co_return !broken_;
+  status_ = status;
+  body_allowed_ = head_.method != "HEAD" && status >= 200 && status != 204 && status != 304;
+  Begin(headers, content_length);
 }
 
 Task<bool> ServerExchange::Respond(int status, std::span<const Header> headers, std::string_view body) {
@@ -255,17 +195,12 @@ Task<bool> ServerExchange::Respond(int status, std::span<const Header> headers, 
 }
 
 Task<bool> ServerExchange::RespondError(const Error& error) {
-  const std::string body = connection_.server_.options_.error_body(error);
+  const std::string body = server_.options_.error_body(error);
   std::array<Header, 2> headers = {Header{"content-type", body.starts_with('{') ? "application/json" : "text/plain"}};
   size_t n = 1;
   const int status = Info(error.code).http_status;
   if (error.code == Code::kResourceExhausted || error.code == Code::kUnavailable) headers[n++] = {"retry-after", "1"};
   co_return co_await Respond(status, std::span<const Header>(headers.data(), n), body);
-}
-
-void ServerExchange::Abort() {
-  broken_ = true;
-  connection_.Cut();
 }
 
 }  // namespace sluice::net

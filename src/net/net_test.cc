@@ -1,6 +1,8 @@
 // The HTTP server and client against each other and against raw bytes, over loopback sockets on free ports.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -312,6 +314,173 @@ TEST(Http, DrainLetsRunningRequestsFinish) {
   ASSERT_TRUE(out) << out.error().message;
   EXPECT_EQ(out->body, "piece0;piece1;piece2;piece3;piece4;");
   EXPECT_EQ(cut, 0u);
+}
+
+TEST(HttpBadInput, ShapesThatSmuggleRequests) {
+  const std::string post = "POST /echo HTTP/1.1\r\nhost: x\r\n";
+  const std::string chunks = "\r\n\r\n1\r\na\r\n0\r\n\r\n";
+  for (const std::string& bytes : {
+           post + "transfer-encoding: xchunked" + chunks,
+           post + "transfer-encoding: chunked, identity" + chunks,
+           post + "transfer-encoding: chunked\r\ncontent-length: 6" + chunks,
+           post + "transfer-encoding : chunked" + chunks,
+           post +
+               "transfer-encoding:\x0b"
+               "chunked" +
+               chunks,
+           post + "content-length : 1\r\n\r\na",
+           post + "content-length: +1\r\n\r\na",
+           post + "content-length: 0x1\r\n\r\na",
+           post + "content-length: 1, 1\r\n\r\na",
+           post + "content-length: 99999999999999999999\r\n\r\na",
+           post + "content-length: 1\r\ncontent-length: 1\r\n\r\na",
+           post + "x: a\rb: c\r\n\r\n",
+           post + std::string("x: a\0b\r\n\r\n", 9),
+           post + "transfer-encoding: chunked\r\n\r\n1;\nx\r\na\r\n0\r\n\r\n",
+           post + "transfer-encoding: chunked\r\n\r\n1\na\n0\n\n",
+           post + "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\na\r\n",
+       }) {
+    const std::string answer = Raw(bytes + "GET /smuggled HTTP/1.1\r\n\r\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << bytes << "\n-> " << answer;
+    EXPECT_EQ(answer.find("HTTP/1.1", 1), std::string::npos) << "one answer and the end: " << bytes << answer;
+  }
+}
+
+TEST(HttpBadInput, ChunksOfOneByteAndTrailers) {
+  std::string bytes = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+  for (int i = 0; i < 3000; ++i) bytes += "1\r\nz\r\n";
+  bytes += "0\r\nx-sum: 7\r\nx-other: 5\r\n\r\n";
+  bytes += "POST /echo HTTP/1.1\r\nconnection: close\r\ncontent-length: 4\r\n\r\nnext";
+  const std::string answer = Raw(bytes);
+  EXPECT_NE(answer.find("\r\n\r\n" + std::string(3000, 'z') + "HTTP/1.1 200"), std::string::npos);
+  EXPECT_TRUE(answer.ends_with("\r\n\r\nnext")) << "trailers are not headers of what follows";
+  EXPECT_TRUE(Raw("POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 5\r\n\r\nhello")
+                  .starts_with("HTTP/1.1 400"))
+      << "a trailer that would frame";
+  std::string endless = "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+  for (int i = 0; i < 300; ++i) endless += "t" + std::to_string(i) + ": " + std::string(1000, 'v') + "\r\n";
+  HttpServerOptions options;
+  options.body_timeout = std::chrono::milliseconds(50);
+  EXPECT_TRUE(Raw(endless, options).starts_with("HTTP/1.1 4")) << "no end, or too many";
+}
+
+TEST(Http, AnUpgradeIsNotTaken) {
+  const std::string upgrade = "connection: upgrade, close\r\nupgrade: websocket\r\n";
+  const std::string get = Raw("GET /stream HTTP/1.1\r\n" + upgrade + "\r\n");
+  EXPECT_TRUE(get.starts_with("HTTP/1.1 200")) << get;
+  const std::string post = Raw("POST /echo HTTP/1.1\r\n" + upgrade + "content-length: 2\r\n\r\nhi");
+  EXPECT_TRUE(post.starts_with("HTTP/1.1 200")) << post;
+  EXPECT_TRUE(post.ends_with("\r\n\r\nhi")) << post;
+  const std::string h2c =
+      Raw("GET /stream HTTP/1.1\r\nconnection: upgrade, http2-settings, close\r\nupgrade: h2c\r\n"
+          "http2-settings: AAMAAABkAAQAAP__\r\n\r\n");
+  EXPECT_TRUE(h2c.starts_with("HTTP/1.1 200")) << h2c;
+}
+
+TEST(HttpBadInput, HalfAPrefaceOfHttp2) {
+  HttpServerOptions options;
+  options.head_timeout = std::chrono::milliseconds(30);
+  EXPECT_EQ(Raw("PRI * HTTP/2.0\r\n\r\nSM", options), "") << "silence, and the end";
+  EXPECT_TRUE(Raw("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").starts_with("HTTP/1.1 400"));
+  const std::string answer = Raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nthis is not a frame at all");
+  ASSERT_GE(answer.size(), 9u);
+  EXPECT_NE(answer.find('\7', 3), std::string::npos) << "a GOAWAY, and the end";
+}
+
+TEST(HttpBadInput, AResetInEachStateLeavesNothing) {
+  for (const std::string bytes :
+       {"", "GET / HT", "POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nab", "GET /wait HTTP/1.1\r\n\r\n",
+        "GET /big HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"}) {
+    Fixture f;
+    f.loop.Spawn([](Fixture* fixture, std::string to_send) -> Task<> {
+      auto descriptor = co_await Connect(fixture->loop, fixture->server.address(), std::chrono::seconds(1), nullptr);
+      const std::array<std::string_view, 1> parts = {to_send};
+      SendParts((*descriptor)->fd(), parts);
+      while (fixture->server.connections() == 0) {
+        co_await runtime::SleepFor(fixture->loop, std::chrono::milliseconds(1));
+      }
+      co_await runtime::SleepFor(fixture->loop, std::chrono::milliseconds(2));
+      const linger reset = {.l_onoff = 1, .l_linger = 0};
+      setsockopt((*descriptor)->fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+      descriptor->Reset();
+      for (int i = 0; i < 2000 && fixture->server.connections() > 0; ++i) {
+        co_await runtime::SleepFor(fixture->loop, std::chrono::milliseconds(1));
+      }
+      fixture->loop.Stop();
+    }(&f, bytes));
+    f.loop.Run();
+    EXPECT_EQ(f.server.connections(), 0u) << bytes;
+    EXPECT_EQ(f.server.active_requests(), 0u) << bytes;
+  }
+}
+
+TEST(HttpBadInput, APeerThatDiesWithoutAWordIsFoundByKeepAlive) {
+  Loop loop;
+  auto listener = Listen(loop, {"127.0.0.1", 0});
+  ASSERT_TRUE(listener);
+  int on = 0, idle = 0;
+  loop.Spawn([](Loop* l, int listening, int* alive, int* seconds) -> Task<> {
+    const auto client = co_await Connect(*l, LocalAddress(listening), std::chrono::seconds(1), nullptr);
+    const int accepted = accept(listening, nullptr, nullptr);
+    socklen_t size = sizeof *alive;
+    getsockopt(accepted, SOL_SOCKET, SO_KEEPALIVE, alive, &size);
+    getsockopt(accepted, IPPROTO_TCP, TCP_KEEPIDLE, seconds, &size);
+    close(accepted);
+    l->Stop();
+  }(&loop, (*listener)->fd(), &on, &idle));
+  loop.Run();
+  EXPECT_EQ(on, 1);
+  EXPECT_EQ(idle, 60);
+}
+
+// Two servers on one port, of which the first goes. Clients on new connections and on kept ones lose nothing.
+TEST(Http, APortIsHandedOverWithoutALoss) {
+  Loop loop;
+  int at_first = 0, at_second = 0, failed = 0, answered = 0;
+  const auto counting = [&loop](int* count) {
+    return [&loop, count](ServerExchange& exchange) -> Task<> {
+      ++*count;
+      co_await runtime::SleepFor(loop, std::chrono::milliseconds(1));
+      co_await exchange.Respond(200, {}, "ok");
+    };
+  };
+  HttpServer first(loop, {}, counting(&at_first));
+  ASSERT_TRUE(first.Listen({"127.0.0.1", 0}, /*reuse_port=*/true));
+  HttpServer second(loop, {}, counting(&at_second));
+  ASSERT_TRUE(second.Listen(first.address(), /*reuse_port=*/true));
+  HttpClient client(loop, {});
+  bool stop = false;
+  struct Clients {
+    static Task<> Ask(HttpClient* c, Address address, bool fresh, const bool* stopped, int* good, int* bad) {
+      while (!*stopped) {
+        // Not Fetch(), which would try once more.
+        const std::array<Header, 1> close = {Header{"connection", "close"}};
+        auto call =
+            co_await c->Start({.address = address, .headers = std::span(close).first(fresh ? 1 : 0), .fresh = fresh});
+        bool ok = call.has_value();
+        while (ok && !call->done()) {
+          co_await AnyOf(call->Readable());
+          ok = !call->Receive().error;
+        }
+        ++*(ok ? good : bad);
+      }
+    }
+  };
+  for (int i = 0; i < 8; ++i) loop.Spawn(Clients::Ask(&client, first.address(), i % 2 == 0, &stop, &answered, &failed));
+  loop.Spawn([](Loop* l, HttpServer* going, int* n, bool* stopped) -> Task<> {
+    while (*n < 100) co_await runtime::SleepFor(*l, std::chrono::milliseconds(1));
+    EXPECT_EQ(co_await going->Drain(std::chrono::seconds(10)), 0u);
+    const int then = *n;
+    while (*n < then + 100) co_await runtime::SleepFor(*l, std::chrono::milliseconds(1));
+    *stopped = true;
+    co_await runtime::SleepFor(*l, std::chrono::milliseconds(20));
+    l->Stop();
+  }(&loop, &first, &answered, &stop));
+  loop.Run();
+  EXPECT_EQ(failed, 0);
+  EXPECT_GT(at_first, 0);
+  EXPECT_GE(at_second, 100);
+  EXPECT_EQ(first.connections(), 0u);
 }
 
 }  // namespace

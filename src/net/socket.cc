@@ -18,6 +18,15 @@ namespace {
 constexpr int kBacklog = 4096;
 
 std::string SystemError() { return std::strerror(errno); }
+
+void SetKeepAlive(int fd) {
+  const int one = 1, idle_seconds = 60, interval_seconds = 15, tries = 4;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof interval_seconds);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
+}
 }  // namespace
 
 Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port) {
@@ -28,6 +37,7 @@ Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& addres
   const int one = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+  SetKeepAlive(fd);
   if (bind(fd, reinterpret_cast<sockaddr*>(&target->storage), target->length) != 0 || listen(fd, kBacklog) != 0) {
     const int error = errno;
     close(fd);
@@ -40,13 +50,13 @@ Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& addres
   return runtime::DescriptorPtr(loop, fd);
 }
 
-runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::Descriptor& listener, runtime::Event& stop,
                                   std::function<void(int fd)> start) {
   for (;;) {
-    const uint32_t ready = co_await runtime::AnyOf(listener->readable, stop);
+    const uint32_t ready = co_await runtime::AnyOf(listener.readable, stop);
     if ((ready & 2u) != 0) break;
     for (int i = 0; i < 64; ++i) {
-      const int fd = accept4(listener->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         start(fd);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -57,7 +67,6 @@ runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& l
       }
     }
   }
-  listener.Reset();
 }
 
 Address LocalAddress(int fd) {

@@ -14,13 +14,15 @@
 namespace sluice::net {
 
 // Binds and listens (SO_REUSEADDR). Port 0 takes a free one. A taken port is kConflict and says so.
+// Accepted connections inherit what it sets: no delay for small packets, and TCP keep-alive, which finds a peer that is
+// dead without a word within two minutes.
 Result<runtime::DescriptorPtr> Listen(runtime::Loop& loop, const Address& address, bool reuse_port = false);
 Address LocalAddress(int fd);
 Address PeerAddress(int fd);
 
-// Accepts until `stop` is set, then closes `listener`. `start` owns each descriptor that it gets. When the process has
-// no descriptors left, it waits for some to close.
-runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::DescriptorPtr& listener, runtime::Event& stop,
+// Accepts until `stop` is set. `start` owns each descriptor that it gets. When the process has no descriptors left, it
+// waits for some to close.
+runtime::Task<> AcceptConnections(runtime::Loop& loop, runtime::Descriptor& listener, runtime::Event& stop,
                                   std::function<void(int fd)> start);
 
 // Connects within `timeout`; `cancel` (may be null) ends it early with kCancelled.

@@ -72,7 +72,10 @@ TEST(Log, LinesCarryFieldsAndCannotBeForged) {
   ASSERT_TRUE(Configure({.level = Level::kInfo, .format = Format::kText}));
   testing::internal::CaptureStderr();
   Log(Level::kInfo, "net", "got", {{"id", "plain"}, {"text", "two words\x1b"}});
+  Log(Level::kInfo, "net", "reals",
+      {{"a", 1.0}, {"b", -0.0625}, {"c", 12.3456}, {"d", 1e300}, {"e", -1.5}, {"f", 0.9999}});
   const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("net: reals a=1 b=-0.063 c=12.346 d=1e+300 e=-1.5 f=1\n"), std::string::npos) << text;
   EXPECT_NE(text.find("net: got id=plain text=\"two words\\u001b\"\n"), std::string::npos) << text;
 }
 

@@ -1,6 +1,8 @@
 #include "parse/answer_lexer.h"
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
 
 namespace sluice::parse {
 namespace {
@@ -30,7 +32,55 @@ Key KeyOf(std::string_view text) {
   return Key::kOther;
 }
 
+size_t FindFrom(std::string_view text, size_t from, std::string_view wanted) {
+  const void* found = memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
+  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+// Whether a JSON text may have token counts. Keys with escapes are none that matter.
+bool MayHaveCounts(std::string_view json) {
+  constexpr std::string_view kUsage = "\"usage\"";
+  for (size_t at = 0; (at = FindFrom(json, at, kUsage)) != std::string_view::npos;) {
+    at += kUsage.size();
+    if (!json.substr(at).starts_with(":null")) return true;
+  }
+  return FindFrom(json, 0, "\"meta_info\"") != std::string_view::npos;
+}
+
+struct Event {
+  std::string_view data;
+  size_t size = 0;  // with its line ends
+};
+
+// The event at the beginning of `text`, when it is whole and of one line of data, perhaps behind its name.
+std::optional<Event> OneLineEvent(std::string_view text) {
+  constexpr std::string_view kName = "event:", kField = "data:";
+  size_t begin = 0;
+  if (text.starts_with(kName)) begin = text.find('\n') + 1;  // 0 without a line's end: no data then
+  if (!text.substr(begin).starts_with(kField)) return std::nullopt;
+  begin += kField.size();
+  const size_t end = text.find('\n', begin);
+  if (end == std::string_view::npos) return std::nullopt;
+  std::string_view data = text.substr(begin, end - begin);
+  const std::string_view line_end = data.ends_with('\r') ? "\r\n" : "\n";
+  data.remove_suffix(line_end.size() - 1);
+  if (!text.substr(end + 1).starts_with(line_end) || data.find('\r') != std::string_view::npos) return std::nullopt;
+  if (data.starts_with(' ')) data.remove_prefix(1);
+  return Event{data, end + 1 + line_end.size()};
+}
+
 }  // namespace
+
+size_t AnswerLexer::PassWithoutCounts(std::string_view next) {
+  if (!between_events()) return 0;
+  size_t passed = 0;
+  while (const auto event = OneLineEvent(next.substr(passed))) {
+    if (MayHaveCounts(event->data)) break;
+    if (!event->data.empty() && !event->data.starts_with("[DONE]")) ++events_;
+    passed += event->size;
+  }
+  return passed;
+}
 
 void JsonLexer::Open(bool object) {
   if (depth_ < kDepth) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/rng.h"
 #include "openai/golden.h"
 #include "parse/model_restorer.h"
 #include "parse/proto_reader.h"
@@ -101,6 +102,39 @@ TEST(UsageReader, CountsEventsWithData) {
   reader.Append("data: {}\n\n: ping\n\nevent: x\ndata: 1\n\nda");
   reader.Append("ta: [DONE]\n\ndata: {\"cut\":");
   EXPECT_EQ(reader.events(), 2u);
+}
+
+TEST(UsageReader, WholeEventsThatItPassesOverChangeNothing) {
+  constexpr std::string_view kEvents[] = {"data: {\"choices\":[{\"delta\":{\"content\":\"a \\\"usage\\\":{\"}}]}\n\n",
+                                          "data: {\"choices\":[],\"usage\":null}\r\n\r\n",
+                                          "event: message_delta\ndata: {\"x\":1}\n\n",
+                                          "event: message_delta\r\ndata: {\"usage\":{\"output_tokens\":5}}\r\n\r\n",
+                                          "data:{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\n",
+                                          "data: {\"meta_info\":{\"prompt_tokens\":8,\"completion_tokens\":3}}\n\n",
+                                          "data: {\"message\":\ndata: {\"usage\":{\"input_tokens\":9}}}\n\n",
+                                          ": usage\n\n",
+                                          "data:\n\n",
+                                          "event: alone\n\n",
+                                          "data: a\rb\n\n",
+                                          "data: [DONE]\n\n"};
+  Rng rng(3);
+  for (int round = 0; round < 500; ++round) {
+    std::string answer;
+    for (uint64_t n = rng.Below(8); n > 0; --n) answer += kEvents[rng.Below(std::size(kEvents))];
+    UsageReader bytes, pieces;
+    for (const char c : answer) bytes.Append(std::string_view(&c, 1));
+    for (std::string_view rest = answer; !rest.empty();) {
+      const size_t n = std::min<size_t>(rest.size(), 1 + rng.Below(200));
+      pieces.Append(rest.substr(0, n));
+      rest.remove_prefix(n);
+    }
+    const auto a = bytes.Find(), b = pieces.Find();
+    ASSERT_EQ(bytes.events(), pieces.events()) << answer;
+    ASSERT_EQ(a.has_value(), b.has_value()) << answer;
+    if (!a) continue;
+    ASSERT_EQ(a->prompt_tokens, b->prompt_tokens) << answer;
+    ASSERT_EQ(a->completion_tokens, b->completion_tokens) << answer;
+  }
 }
 
 std::string Bytes(char tag, std::string_view bytes) {

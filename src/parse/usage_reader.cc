@@ -57,6 +57,7 @@ void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
 
 void UsageReader::AppendText(std::string_view piece) {
   for (size_t i = 0; i < piece.size();) {
+    i += lexer_.PassWithoutCounts(piece.substr(i));
     i += lexer_.Pass(piece.substr(i));
     if (i < piece.size()) lexer_.Step(piece[i++], *this);
   }

@@ -51,6 +51,19 @@ Scraper::Scraper(runtime::Loop& loop, net::HttpClient& client, RouterMetrics& me
 
 Scraper::~Scraper() = default;
 
+// How a source is asked: as it says itself, or as requests go to the endpoints.
+Result<std::shared_ptr<const net::TlsContext>> Scraper::TlsOf(const MetricsDataSource& source) const {
+  if (source.scheme.empty()) return tls_;
+  if (source.scheme != "https") return nullptr;
+  auto context = net::TlsContext::MakeClient({.ca_path = source.ca_cert_path,
+                                              .verify = !source.skip_verify,
+                                              .certificate_path = source.client_cert_path,
+                                              .key_path = source.client_key_path,
+                                              .protocols = {"http/1.1"}});
+  if (!context) return tl::unexpected(context.error());
+  return std::make_shared<const net::TlsContext>(std::move(*context));
+}
+
 Status Scraper::Use(const schedule::LoadedConfig& config) {
   auto plan = std::make_shared<Plan>();
   plan->policy = config.policy;
@@ -66,10 +79,14 @@ Status Scraper::Use(const schedule::LoadedConfig& config) {
                      .type = std::string(source.info().type),
                      .path = source.path,
                      .port = source.port,
+                     .tls = nullptr,
                      .interval = interval,
                      .extractor = binding.extractor,
                      .dcgm = binding.dcgm,
                      .dialects = {}};
+    auto tls = TlsOf(source);
+    if (!tls) return tl::unexpected(tls.error());
+    row.tls = std::move(*tls);
     if (binding.extractor != nullptr) {
       std::vector<std::string> warnings;
       auto dialects = pool::BuildDialects(binding.extractor, &warnings);
@@ -86,6 +103,7 @@ Status Scraper::Use(const schedule::LoadedConfig& config) {
     plan->sources.insert(plan->sources.begin(), Plan::Source{.kind = MetricsDataSource::Kind::kModels,
                                                              .type = std::string(MetricsDataSource::kModels.type),
                                                              .path = "/v1/models",
+                                                             .tls = tls_,
                                                              .interval = kModelsInterval,
                                                              .dialects = {}});
   }
@@ -220,10 +238,11 @@ void Scraper::MakePolls(Watched& endpoint) {
     net::Address address = endpoint.address;
     if (source.port != 0) address.port = source.port;
     const auto same = std::find_if(endpoint.connections.begin(), endpoint.connections.end(),
-                                   [&](const auto& c) { return c->address == address; });
+                                   [&](const auto& c) { return c->address == address && c->tls == source.tls; });
     Connection* connection = same != endpoint.connections.end() ? same->get() : nullptr;
     if (connection == nullptr) {
-      connection = endpoint.connections.emplace_back(std::make_unique<Connection>(std::move(address))).get();
+      connection =
+          endpoint.connections.emplace_back(std::make_unique<Connection>(std::move(address), source.tls)).get();
     }
     Poll& poll = *endpoint.polls.emplace_back(std::make_unique<Poll>(source, *connection));
     poll.request = "GET " + source.path + " HTTP/1.1\r\nhost: " + poll.address().ToString() + "\r\n\r\n";
@@ -231,8 +250,8 @@ void Scraper::MakePolls(Watched& endpoint) {
 }
 
 void Scraper::Close(Connection& connection) {
-  if (!connection.descriptor) return;
-  connection.descriptor.Reset();
+  if (!connection.wire) return;
+  connection.wire.reset();
   --open_;
 }
 
@@ -291,11 +310,11 @@ Task<Result<Scraper::Page>> Scraper::Ask(Watched* endpoint, Poll* poll) {
   endpoint->expired.Clear();
   endpoint->deadline = loop_.Now() + options_.timeout;
   Connection& connection = *poll->connection;
-  for (bool reused = static_cast<bool>(connection.descriptor);; reused = false) {
+  for (bool reused = connection.wire.has_value();; reused = false) {
     if (!reused) {
-      auto connected = co_await net::Connect(loop_, connection.address, options_.timeout, &endpoint->expired);
-      if (!connected) co_return tl::unexpected(connected.error());
-      connection.descriptor = std::move(*connected);
+      auto wire = co_await Connect(connection, endpoint->expired);
+      if (!wire) co_return tl::unexpected(wire.error());
+      connection.wire.emplace(std::move(*wire));
       ++open_;
     }
     auto page = co_await AskOnce(endpoint, poll, reused && poll->answered);
@@ -307,6 +326,17 @@ Task<Result<Scraper::Page>> Scraper::Ask(Watched* endpoint, Poll* poll) {
     const bool stale = !page && reused && connection.received_nothing && !endpoint->expired.ready();
     if (!stale) co_return page;  // a kept connection may have been closed meanwhile: once more on a new one
   }
+}
+
+Task<Result<net::Wire>> Scraper::Connect(const Connection& connection, runtime::Source& expired) {
+  auto connected = co_await net::Connect(loop_, connection.address, options_.timeout, &expired);
+  if (!connected) co_return tl::unexpected(connected.error());
+  net::Wire wire(loop_, std::move(*connected));
+  if (connection.tls == nullptr) co_return std::move(wire);
+  wire.Encrypt(*connection.tls, tls_name_.empty() ? connection.address.host : tls_name_);
+  const Status agreed = co_await wire.Handshake(options_.timeout, &expired);
+  if (agreed) co_return std::move(wire);
+  co_return Fail(Code::kUnavailable, "no TLS with " + connection.address.ToString() + ": " + agreed.error().message);
 }
 
 Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool collect) {
@@ -326,7 +356,7 @@ Task<Result<Scraper::Page>> Scraper::AskOnce(Watched* endpoint, Poll* poll, bool
   }
   for (bool first = collect;; first = false) {
     if (!first) {
-      const uint32_t ready = co_await AnyOf(poll->connection->descriptor->readable, endpoint->expired);
+      const uint32_t ready = co_await AnyOf(poll->connection->wire->readable(), endpoint->expired);
       if ((ready & 1u) == 0) {
         co_return Fail(Code::kUpstreamTimeout, poll->address().ToString() + poll->source->path +
                                                    " did not answer within " +
@@ -345,9 +375,9 @@ Status Scraper::Send(Poll& poll) {
   poll.connection->parser.Reset();
   poll.connection->received_nothing = true;
   const std::string_view request = poll.request;
-  const net::IoResult io = net::SendParts(poll.connection->descriptor->fd(), {&request, 1});
+  const net::IoResult io = poll.connection->wire->Send(request);
   // A request is far smaller than a socket's buffer: one that does not fit means that the peer has stopped reading.
-  if (io.state == net::IoState::kOk && io.bytes == request.size()) return {};
+  if (io.state == net::IoState::kOk && io.bytes == request.size() && !poll.connection->wire->unsent()) return {};
   return Fail(Code::kBadGateway, poll.address().ToString() + " closed the connection");
 }
 
@@ -357,10 +387,10 @@ Scraper::Step Scraper::Receive(Watched& endpoint, Poll& poll, Page& page, Error&
     error = {Code::kBadGateway, poll.address().ToString() + poll.source->path + " " + std::move(why), ""};
     return Step::kFailed;
   };
-  const std::span<char> scratch = loop_.scratch();
-  const net::IoResult io = net::Receive(poll.connection->descriptor->fd(), scratch);
-  if (io.state == net::IoState::kWouldBlock) return Step::kWait;
-  if (io.state == net::IoState::kClosed) {
+  std::span<char> got;
+  const net::IoState state = poll.connection->wire->Receive(got);
+  if (state == net::IoState::kWouldBlock || (state == net::IoState::kOk && got.empty())) return Step::kWait;
+  if (state == net::IoState::kClosed) {
     if (!poll.connection->parser.FeedEof() || !poll.connection->parser.message_done())
       return fail("closed the connection before its end");
     page.status = poll.connection->parser.head().status;
@@ -369,7 +399,7 @@ Scraper::Step Scraper::Receive(Watched& endpoint, Poll& poll, Page& page, Error&
   }
   poll.connection->received_nothing = false;
   pieces_.clear();
-  std::string_view bytes(scratch.data(), io.bytes);
+  std::string_view bytes(got.data(), got.size());
   net::HttpParser& parser = poll.connection->parser;
   for (;;) {
     const auto used = parser.Feed(bytes, pieces_);

@@ -26,6 +26,7 @@
 #include "base/rng.h"
 #include "codec/json/reader.h"
 #include "net/http_client.h"
+#include "net/wire.h"
 #include "pool/dialect.h"
 #include "pool/endpoint_set.h"
 #include "schedule/config.h"
@@ -54,6 +55,12 @@ class Scraper {
   ~Scraper();
   Scraper(const Scraper&) = delete;
 
+  // Encrypts what is asked of sources that name no scheme. `name`: that endpoints' certificates must have; empty: their
+  // address. Before Use().
+  void UseTls(std::shared_ptr<const net::TlsContext> tls, std::string name) {
+    tls_ = std::move(tls);
+    tls_name_ = std::move(name);
+  }
   // What to ask and how to read it: from each endpoint's next round on. Called at start and when the configuration is
   // exchanged; on failure everything stays as it was. Keeps the policy, whose plugins it reads, alive.
   Status Use(const schedule::LoadedConfig& config);
@@ -94,6 +101,8 @@ class Scraper {
 
   // Asking.
   runtime::Task<> Watch(Watched* endpoint);
+  Result<std::shared_ptr<const net::TlsContext>> TlsOf(const schedule::MetricsDataSource& source) const;
+  runtime::Task<Result<net::Wire>> Connect(const Connection& connection, runtime::Source& expired);
   runtime::Task<Result<Page>> Ask(Watched* endpoint, Poll* poll);
   runtime::Task<Result<Page>> AskOnce(Watched* endpoint, Poll* poll, bool collect);
   Status Send(Poll& poll);
@@ -115,6 +124,8 @@ class Scraper {
 
   runtime::Loop& loop_;
   net::HttpClient& client_;
+  std::shared_ptr<const net::TlsContext> tls_;
+  std::string tls_name_;
   RouterMetrics& metrics_;
   pool::EndpointSet& set_;
   Options options_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@ struct Scraper::Plan {
     std::string type;
     std::string path;
     uint16_t port = 0;
+    std::shared_ptr<const net::TlsContext> tls;  // null: clear text
     Duration interval;
     const schedule::CoreMetricsExtractor* extractor = nullptr;
     const schedule::DcgmExtractor* dcgm = nullptr;
@@ -33,9 +35,11 @@ struct Scraper::Plan {
 
 // Sources at one address share it: they are asked one after another.
 struct Scraper::Connection {
-  explicit Connection(net::Address a) : address(std::move(a)), parser(net::HttpParser::Kind::kResponse, {}) {}
+  Connection(net::Address a, std::shared_ptr<const net::TlsContext> t)
+      : address(std::move(a)), tls(std::move(t)), parser(net::HttpParser::Kind::kResponse, {}) {}
   net::Address address;
-  runtime::DescriptorPtr descriptor;
+  std::shared_ptr<const net::TlsContext> tls;  // null: clear text
+  std::optional<net::Wire> wire;
   net::HttpParser parser;
   bool received_nothing = true;
 };

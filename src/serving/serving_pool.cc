@@ -54,6 +54,7 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
       return Fail(put.error().code, "--shadow: " + put.error().message);
     }
   }
+  if (const Status opened = pool->OpenTransport(); !opened) return tl::unexpected(opened.error());
   pool->RestoreState();
   if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
   if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
@@ -115,6 +116,23 @@ Status ServingPool::LoadEndpoints(bool first) {
     Log(Level::kError, kModule, "endpoint skipped", {{"pool", name()}, {"file", endpoints_path_}, {"reason", skipped}});
   }
   return Apply(std::move(file->endpoints));
+}
+
+Status ServingPool::OpenTransport() {
+  if (options_.scheme == PoolOptions::Scheme::kHttp) return {};
+  if (options_.scheme == PoolOptions::Scheme::kH2c) {
+    transport_.emplace(net::ClientTransport::H2c());
+    return {};  // pages of numbers are asked for over HTTP/1.1
+  }
+  auto context = net::TlsContext::MakeClient(options_.tls);
+  if (!context) return tl::unexpected(context.error());
+  transport_.emplace(net::ClientTransport::Tls(std::move(*context), options_.tls_name));
+  net::TlsContext::ClientOptions scraping = options_.tls;
+  scraping.protocols = {"http/1.1"};
+  auto for_scraper = net::TlsContext::MakeClient(scraping);
+  if (!for_scraper) return tl::unexpected(for_scraper.error());
+  scraper_.UseTls(std::make_shared<const net::TlsContext>(std::move(*for_scraper)), options_.tls_name);
+  return {};
 }
 
 // Endpoints that are written down, and names: of the command line, else of the configuration.

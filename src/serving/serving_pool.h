@@ -33,6 +33,10 @@ struct PoolOptions {
   std::vector<model::Endpoint> endpoints;  // given on the command line
   std::vector<EndpointName> names;         // likewise, as DNS names
   net::Resolver::Options resolver;
+  // How endpoints are spoken to: HTTP/1.1 or HTTP/2 in clear text, or TLS, where they choose between the two.
+  enum class Scheme : uint8_t { kHttp, kH2c, kHttps } scheme = Scheme::kHttp;
+  net::TlsContext::ClientOptions tls;  // with https
+  std::string tls_name;                // that their certificates must have; empty: their address
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
   std::string objects_path;                                  // InferenceObjectives and InferenceModelRewrites
@@ -56,6 +60,8 @@ class ServingPool {
   void Start();
   // Makes a shadow policy the live one (schedule::Scheduler::Promote).
   Status Promote(std::string_view policy);
+  // Null: HTTP/1.1 in clear text.
+  const net::ClientTransport* transport() const { return transport_ ? &*transport_ : nullptr; }
   // Writes what is kept over a restart.
   void SaveState();
 
@@ -105,6 +111,7 @@ class ServingPool {
               PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
   Status OpenNames();
+  Status OpenTransport();
   Status ApplyListed();
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFiles();
@@ -119,6 +126,7 @@ class ServingPool {
   bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
+  std::optional<net::ClientTransport> transport_;
   net::HttpClient& client_;
   PoolOptions options_;
   RouterMetrics& metrics_;

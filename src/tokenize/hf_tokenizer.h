@@ -45,7 +45,7 @@ class HfTokenizer final : public Tokenizer {
     std::string text;
   };
 
-  SluiceHfHandle* handle_;
+  [[maybe_unused]] SluiceHfHandle* handle_;  // a build without the crate has none
   int vocab_size_ = 0;
   std::vector<Added> added_;  // by id
 };

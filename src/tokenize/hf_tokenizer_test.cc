@@ -17,14 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Json = nlohmann::json;
 
-TEST(HfTokenizer, SaysWhenItIsNotBuiltIn) {
-  if (kHfTokenizersBuilt) GTEST_SKIP() << "it is";
-  const auto opened = HfTokenizer::Open("{}");
-  ASSERT_FALSE(opened.has_value());
-  EXPECT_EQ(opened.error().code, Code::kUnavailable);
-  EXPECT_THAT(opened.error().message, HasSubstr("cargo"));
-}
-
 TEST(CutTokens, ThoseThatOverlapAreLeftOut) {
   EXPECT_THAT(WithoutOverlaps({"<b>", "<a>", "<a>"}, {"<a>", "<b>", "word"}), ElementsAre("<a>", "<b>"));
   EXPECT_THAT(WithoutOverlaps({"<a>"}, {"<a>", "x<a>y"}), IsEmpty());  // contained

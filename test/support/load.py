@@ -1,11 +1,15 @@
 """Requests to a server under test, one or many at a time, with what came of each; and bytes that no client would send."""
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import socket
+import threading
 import time
 
 import httpx
+
+from support import deadline
 
 TIMEOUT_S = 60
 
@@ -80,6 +84,33 @@ def many(url, bodies, at_once, on_done=lambda n: None):
             outcomes.append(future.result())
             on_done(len(outcomes))
     return outcomes
+
+
+class Steady:
+    """Clients that ask without a pause: some on connections that they keep, some on a new one each time."""
+
+    def __init__(self, url, kept, fresh, verify=True):
+        self.outcomes, self._stopped = [], threading.Event()
+        self._pool = concurrent.futures.ThreadPoolExecutor(kept + fresh)
+        self._clients = [self._pool.submit(self._ask, url, number < kept, verify) for number in range(kept + fresh)]
+
+    def _ask(self, url, keep, verify):
+        limits = httpx.Limits(max_keepalive_connections=1 if keep else 0)
+        with httpx.Client(timeout=TIMEOUT_S, limits=limits, verify=verify) as client:
+            for number in itertools.count():
+                if self._stopped.is_set():
+                    return
+                body = completion(f"{number} to be or not to be that is the question", stream=number % 2 == 0, max_tokens=8)
+                self.outcomes.append(ask(client, url, body))
+
+    def reach(self, count):
+        deadline.until(lambda: len(self.outcomes) >= count, f"{count} requests", 120)
+
+    def stop(self):
+        self._stopped.set()
+        for client in self._clients:
+            client.result()
+        return self.outcomes
 
 
 def connect(server):

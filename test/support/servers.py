@@ -13,7 +13,7 @@ from support import deadline, tree
 
 MODEL_FILE = tree.ROOT / "build" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 START_TIMEOUT_S = 60
-_READY = re.compile(r"(?:ready|listening) url=(http://(\S+):(\d+))")
+_READY = re.compile(r"(?:ready|listening) url=(https?://(\S+):(\d+))")
 
 
 class Server:

@@ -2,6 +2,7 @@
 // obey extra arguments, `up` is the real RunUp with this program as executable.
 //   --misbehave=exit:CODE:TEXT   prints TEXT and ends        --misbehave=deaf    ignores SIGTERM
 //   --misbehave=unready          /health and /ready are 503  --misbehave=silent  listens to nothing
+// Asked by POST /drain, it says at GET /left how many requests it has left: 2, 1, 0.
 //   orphan LOG                   starts `sleep` as a Process, prints its pid, and is killed
 #include <csignal>
 #include <cstdio>
@@ -34,19 +35,28 @@ struct Arguments {
 };
 
 bool g_ready = true;
+int g_left = 3;
 
 runtime::Task<> Answer(net::ServerExchange& exchange) {
+  if (exchange.head().path() == "/drain" && exchange.head().method == "POST") std::fprintf(stderr, "draining\n");
+  if (exchange.head().path() == "/left") {
+    std::fprintf(stderr, "left %d\n", --g_left);
+    co_await exchange.Respond(200, {}, "requests_left: " + std::to_string(g_left) + "\n");
+    co_return;
+  }
   const bool endpoints = exchange.head().path() == "/debug/endpoints";
   const std::string body = endpoints ? R"({"pools":[]})" : "{}";
   co_await exchange.Respond(g_ready || endpoints ? 200 : 503, {}, body);
 }
 
 runtime::Task<> UntilSignal(runtime::Loop* loop, runtime::Signals* signals, bool deaf) {
-  do {
+  for (;;) {
     co_await signals->Next();
     std::fprintf(stderr, "got a signal\n");
-  } while (deaf);
-  loop->Stop();
+    if (deaf) continue;
+    loop->Stop();
+    co_return;
+  }
 }
 
 int Serve(const Arguments& arguments) {

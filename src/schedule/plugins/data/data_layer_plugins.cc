@@ -3,19 +3,19 @@
 namespace sluice::schedule {
 namespace {
 
-constexpr std::string_view kNoTls = "has no effect: this version does not speak TLS";
-constexpr ParamSpec kScheme = {.name = "scheme", .type = ParamType::kString, .fallback = "http", .help = "http"};
+constexpr ParamSpec kScheme = {.name = "scheme",
+                               .type = ParamType::kString,
+                               .help = "http or https; not set: as requests are sent to the endpoints"};
 constexpr ParamSpec kSkipVerify = {.name = "insecureSkipVerify",
                                    .type = ParamType::kBool,
                                    .fallback = "true",
-                                   .help = "accept any certificate",
-                                   .warn_when_set = kNoTls};
-constexpr ParamSpec kCaCert = {
-    .name = "caCertPath", .type = ParamType::kString, .help = "certificates to trust", .warn_when_set = kNoTls};
+                                   .help = "with scheme https: accept any certificate"};
+constexpr ParamSpec kCaCert = {.name = "caCertPath",
+                               .type = ParamType::kString,
+                               .help = "with insecureSkipVerify false: authorities to trust (default: the system's)"};
 constexpr ParamSpec kClientCert = {
-    .name = "clientCertPath", .type = ParamType::kString, .help = "client certificate", .warn_when_set = kNoTls};
-constexpr ParamSpec kClientKey = {
-    .name = "clientKeyPath", .type = ParamType::kString, .help = "its key", .warn_when_set = kNoTls};
+    .name = "clientCertPath", .type = ParamType::kString, .help = "with scheme https: certificate to show"};
+constexpr ParamSpec kClientKey = {.name = "clientKeyPath", .type = ParamType::kString, .help = "its key"};
 constexpr ParamSpec Port(std::string_view fallback) {
   return {.name = "port",
           .type = ParamType::kInt,
@@ -191,12 +191,16 @@ MetricsDataSource::MetricsDataSource(const PluginInfo& info, std::string name, c
       scheme(params.String("scheme")),
       path(params.String("path")),
       port(static_cast<uint16_t>(params.Int("port"))),
-      interval(params.DurationOf("interval")) {
-  if (scheme == "https") {
-    problems.Error(params.line(), params.path() + ".scheme",
-                   "https is not spoken by this version; serve the page on plain http and set scheme: http");
-  } else if (scheme != "http") {
-    problems.Error(params.line(), params.path() + ".scheme", "expected http, got \"" + scheme + "\"");
+      interval(params.DurationOf("interval")),
+      skip_verify(params.Bool("insecureSkipVerify")),
+      ca_cert_path(params.String("caCertPath")),
+      client_cert_path(params.String("clientCertPath")),
+      client_key_path(params.String("clientKeyPath")) {
+  if (!scheme.empty() && scheme != "http" && scheme != "https") {
+    problems.Error(params.line(), params.path() + ".scheme", "expected http or https, got \"" + scheme + "\"");
+  }
+  if (client_cert_path.empty() != client_key_path.empty()) {
+    problems.Error(params.line(), params.path(), "clientCertPath and clientKeyPath belong together");
   }
   if (!path.starts_with('/') || path.find_first_of(" \r\n\t") != std::string::npos) {
     problems.Error(params.line(), params.path() + ".path",

@@ -18,10 +18,13 @@ class MetricsDataSource final : public Plugin {
   MetricsDataSource(const PluginInfo& info, std::string name, const Params& params, codec::yaml::Problems& problems);
 
   Kind kind = Kind::kMetrics;
-  std::string scheme;
+  std::string scheme;  // empty: the pool's
   std::string path;
   uint16_t port = 0;     // 0: the endpoint's own
   Duration interval{0};  // 0: the process's --refresh-metrics-interval; for models, 5 s
+  // With https.
+  bool skip_verify = true;
+  std::string ca_cert_path, client_cert_path, client_key_path;
 };
 
 // Endpoints that come, go or change are told to the extractors of this source.
