@@ -35,7 +35,8 @@ struct Flags {
   size_t body_max = size_t{64} << 20;
   int tries = 3;
   uint64_t seed = 0;
-  net::TlsContext::Options tls{.protocols = {"h2", "http/1.1"}};
+  std::vector<std::string> certificates, keys;
+  std::string client_ca;
   TlsLimits tls_limits;
   std::string endpoint_scheme = "http";
   net::TlsContext::ClientOptions endpoint_tls;
@@ -96,17 +97,21 @@ Status SetScheme(const Flags& flags, serving::PoolOptions& pool) {
 
 // Absent without --tls-cert.
 Result<std::optional<net::TlsContext::Options>> ToTls(const Flags& flags) {
-  net::TlsContext::Options tls = flags.tls;
-  if (tls.certificate_path.empty() != tls.key_path.empty()) {
-    return Fail(Code::kInvalidArgument, "--tls-cert and --tls-key belong together: give both files or none");
+  net::TlsContext::Options tls{.client_ca_path = flags.client_ca, .protocols = {"h2", "http/1.1"}};
+  if (flags.certificates.size() != flags.keys.size()) {
+    return Fail(Code::kInvalidArgument,
+                "--tls-cert and --tls-key belong together: give as many of one as of the other");
   }
-  if (tls.certificate_path.empty()) {
-    if (!tls.client_ca_path.empty()) {
+  if (flags.certificates.empty()) {
+    if (!flags.client_ca.empty()) {
       return Fail(Code::kInvalidArgument,
                   "--tls-client-ca needs --tls-cert and --tls-key: without TLS, clients show no certificate");
     }
     return std::optional<net::TlsContext::Options>();
   }
+  tls.certificate_path = flags.certificates.front();
+  tls.key_path = flags.keys.front();
+  for (size_t i = 1; i < flags.keys.size(); ++i) tls.others.push_back({flags.certificates[i], flags.keys[i]});
   if (const Status set = ApplyTlsLimits(flags.tls_limits, tls); !set) return tl::unexpected(set.error());
   return std::optional(std::move(tls));
 }
@@ -293,10 +298,11 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       ->capture_default_str();
   command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
       ->capture_default_str();
-  command->add_option("--tls-cert", flags.tls.certificate_path,
-                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change");
-  command->add_option("--tls-key", flags.tls.key_path, "file with its key (PEM)");
-  command->add_option("--tls-client-ca", flags.tls.client_ca_path,
+  command->add_option("--tls-cert", flags.certificates,
+                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change; may be "
+                      "repeated, and clients get the one that has the name they ask for, else the first");
+  command->add_option("--tls-key", flags.keys, "file with its key (PEM); as often as --tls-cert, in the same order");
+  command->add_option("--tls-client-ca", flags.client_ca,
                       "file of authorities (PEM): a client must show a certificate that one of them signed");
   AddTlsLimits(*command, flags.tls_limits);
   command

@@ -20,8 +20,8 @@
 //
 // Memory: tables grow by an eighth at 90 % of their cells; every byte is granted by one MemoryBudget,
 // so `bytes_max` is never passed. When it is reached, the least recently used of the ten cells where the new key could
-// live leaves ("use": it was stored, announced again, or a request was sent to it). About 17 bytes a holder; with the
-// map from engine hashes (engine_block_map.h), which draws from the same budget, about 37.
+// live leaves ("use": it was stored, announced again, or a request was sent to it). At most 18 bytes a holder; with
+// the map from engine hashes (engine_block_map.h), which draws from the same budget, at most 38.
 #pragma once
 
 #include <array>

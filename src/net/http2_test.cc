@@ -193,6 +193,45 @@ TEST(Http2, AStrangersResetsAndHeadersAreLimited) {
   EXPECT_EQ(other.seen.calls, 0);
 }
 
+// What could become a request of its own when the head is written in HTTP/1's form for an engine.
+TEST(Http2, NothingThatSmugglesReachesAHandler) {
+  using Headers = std::vector<std::pair<std::string, std::string>>;
+  const Headers good = {{":method", "POST"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/t.T/Echo"}};
+  const auto with = [&good](size_t at, const std::string& value) {
+    Headers changed = good;
+    changed[at].second = value;
+    return changed;
+  };
+  const auto and_also = [&good](const std::string& name, const std::string& value) {
+    Headers more = good;
+    more.emplace_back(name, value);
+    return more;
+  };
+  int accepted = 0;
+  const auto send = [&accepted](const Headers& headers) {
+    Http2Session session({}, [&accepted](Http2Stream& stream) -> std::unique_ptr<Http2Handler> {
+      ++accepted;
+      stream.Start(200, {}, /*end=*/true);
+      return nullptr;
+    });
+    Http2ClientFixture client;
+    client.Open(headers, /*end=*/true);
+    (void)client.Talk(session);
+  };
+  send(good);
+  ASSERT_EQ(accepted, 1);
+  for (const Headers& headers :
+       {with(0, "POST / HTTP/1.1\r\nx: y"), with(0, ""), with(3, "/a HTTP/1.1\r\nx: y"), with(3, "/a b"),
+        with(3, "/a\nb"), with(3, ""), with(2, "a\r\nx: y"), and_also("x", "a\r\nb: c"), and_also("x", "a\nb"),
+        and_also("x\r\nb", "c"), and_also("x y", "c"), and_also("x:", "c"), and_also("", "c"),
+        and_also("connection", "close"), and_also("transfer-encoding", "chunked"), and_also("te", "gzip"),
+        and_also("content-length", "1, 2"), and_also(":path", "/other"), and_also(":unknown", "x")}) {
+    send(headers);
+    EXPECT_EQ(accepted, 1) << headers[0].second << " " << headers[3].second << " " << headers.back().first << ": "
+                           << headers.back().second;
+  }
+}
+
 TEST(Http2, OpenStreamsEndWithTheSession) {
   Seen seen;
   {

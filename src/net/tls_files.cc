@@ -28,10 +28,15 @@ TlsFiles::TlsFiles(runtime::Loop& loop, TlsContext::Options options, std::string
 
 size_t TlsFiles::HashOfFiles() const {
   size_t hash = 0;
-  for (const std::string* path : {&options_.certificate_path, &options_.key_path, &options_.client_ca_path}) {
-    if (path->empty()) continue;
-    const auto text = ReadFile(*path, kFileBytesMax);
+  const auto add = [&hash](const std::string& path) {
+    if (path.empty()) return;
+    const auto text = ReadFile(path, kFileBytesMax);
     hash = hash * 31 + std::hash<std::string>()(text ? *text : std::string());
+  };
+  for (const std::string* path : {&options_.certificate_path, &options_.key_path, &options_.client_ca_path}) add(*path);
+  for (const TlsContext::Pair& pair : options_.others) {
+    add(pair.certificate_path);
+    add(pair.key_path);
   }
   return hash;
 }

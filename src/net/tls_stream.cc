@@ -166,6 +166,35 @@ Status TrustFile(SSL_CTX* context, const std::string& path) {
               "no certificates of authorities can be read from " + path + ": " + OpenSslError());
 }
 
+// A client that asks for no name, or for one that nobody has, gets the first certificate.
+int ChooseCertificate(SSL* ssl, int*, void* others) {
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  if (name == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  for (const ContextPtr& other : *static_cast<const std::vector<ContextPtr>*>(others)) {
+    if (X509_check_host(SSL_CTX_get0_certificate(other.get()), name, 0, 0, nullptr) != 1) continue;
+    SSL_set_SSL_CTX(ssl, other.get());
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_OK;
+}
+
+// A server's, but for its certificate.
+Result<ContextPtr> NewServerContext(const TlsContext::Options& options, std::string* protocols) {
+  ContextPtr made = NewContext(TLS_server_method(), options.version_min);
+  SSL_CTX* context = made.get();
+  SSL_CTX_set_alpn_select_cb(context, ChooseProtocol, protocols);
+  if (const Status used = UseCipherSuites(context, options.cipher_suites); !used) return tl::unexpected(used.error());
+  if (options.client_ca_path.empty()) return made;
+  if (const Status read = TrustFile(context, options.client_ca_path); !read) return tl::unexpected(read.error());
+  SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options.client_ca_path.c_str()));
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  // Without it, a session that is resumed would ask nobody for a certificate's issuer again.
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+  SSL_CTX_set_num_tickets(context, 0);
+  return made;
+}
+
 bool IsIp(const std::string& name) {
   return name.find(':') != std::string::npos || name.find_first_not_of("0123456789.") == std::string::npos;
 }
@@ -174,7 +203,8 @@ bool IsIp(const std::string& name) {
 
 struct TlsContext::State {
   ContextPtr context;
-  std::string protocols;  // ProtocolList
+  std::vector<ContextPtr> others;  // of a server, by the name that a client asks for
+  std::string protocols;           // ProtocolList
   bool client = false;
   bool verify = false;  // of a client
 };
@@ -212,25 +242,25 @@ TlsContext::~TlsContext() = default;
 Result<TlsContext> TlsContext::Make(const Options& options) {
   auto state = std::make_shared<State>();
   state->protocols = ProtocolList(options.protocols);
-  state->context = NewContext(TLS_server_method(), options.version_min);
+  auto first = NewServerContext(options, &state->protocols);
+  if (!first) return tl::unexpected(first.error());
+  state->context = std::move(*first);
   SSL_CTX* context = state->context.get();
-  SSL_CTX_set_alpn_select_cb(context, ChooseProtocol, &state->protocols);
-  if (const Status used = UseCipherSuites(context, options.cipher_suites); !used) return tl::unexpected(used.error());
-  if (!options.client_ca_path.empty()) {
-    if (const Status read = TrustFile(context, options.client_ca_path); !read) return tl::unexpected(read.error());
-    SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options.client_ca_path.c_str()));
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
-    // Without it, a session that is resumed would ask nobody for a certificate's issuer again.
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-    SSL_CTX_set_num_tickets(context, 0);
-  }
   if (options.certificate_path.empty()) {
     if (!UseSelfSigned(context)) return Fail(Code::kInternal, "cannot make a certificate: " + OpenSslError());
     return TlsContext(std::move(state));
   }
   const Status used = UseCertificate(context, options.certificate_path, options.key_path);
   if (!used) return tl::unexpected(used.error());
+  for (const Pair& pair : options.others) {
+    auto other = NewServerContext(options, &state->protocols);
+    if (!other) return tl::unexpected(other.error());
+    const Status read = UseCertificate(other->get(), pair.certificate_path, pair.key_path);
+    if (!read) return tl::unexpected(read.error());
+    state->others.push_back(std::move(*other));
+  }
+  SSL_CTX_set_tlsext_servername_callback(context, ChooseCertificate);
+  SSL_CTX_set_tlsext_servername_arg(context, &state->others);
   return TlsContext(std::move(state));
 }
 

@@ -18,9 +18,13 @@ namespace sluice::net {
 class TlsContext {
  public:
   enum class Version : uint8_t { k12, k13 };
+  struct Pair {
+    std::string certificate_path, key_path;
+  };
   struct Options {
     std::string certificate_path;  // PEM, chain; both empty: a self-signed one is made
     std::string key_path;          // PEM
+    std::vector<Pair> others;      // shown to clients that ask for a name in one of them (SNI)
     std::string client_ca_path;    // PEM; not empty: a client must show a certificate that one of these signed
     Version version_min = Version::k12;
     std::vector<std::string> cipher_suites;       // IANA's names, as TLS_AES_128_GCM_SHA256; none: OpenSSL's choice

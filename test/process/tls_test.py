@@ -1,9 +1,11 @@
 """A gateway that speaks TLS and HTTP/2, to its clients and to its endpoints, with real clients: curl, Python's, OpenAI's."""
+import http.server
 import json
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 import httpx
 import openai
@@ -123,6 +125,23 @@ def test_what_is_not_tls_gets_an_answer_or_an_end(site):
     assert site.ask("/health").status_code == 200, "and it goes on"
 
 
+def test_the_certificate_is_the_one_of_the_name_asked_for(run, site, tmp_path):
+    a, b = (certificates.make(tmp_path, name, f"DNS:{name}.example.com") for name in ("a", "b"))
+    arguments = [part for pair in (site.pair, a, b) for part in ("--tls-cert", pair.certificate, "--tls-key", pair.key)]
+    mine = certificates.make(tmp_path, "client")
+    arguments += ["--tls-client-ca", mine.certificate]
+    gateway = run.start("gateway", "--port", 0, f"--endpoint={site.workers[0].address}", *arguments).await_ready()
+    for name, pair in (("a.example.com", a), ("b.example.com", b), ("localhost", site.pair)):
+        context = ssl.create_default_context(cafile=pair.certificate)
+        context.set_alpn_protocols(["h2"])
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the handshake ends behind the client's certificate
+        with pytest.raises(ssl.SSLError):
+            context.wrap_socket(load.connect(gateway), server_hostname=name)
+        context.load_cert_chain(mine.certificate, mine.key)
+        with context.wrap_socket(load.connect(gateway), server_hostname=name) as link:
+            assert link.selected_alpn_protocol() == "h2"
+
+
 def test_clients_must_show_a_certificate_when_an_authority_is_named(run, site, tmp_path):
     mine = certificates.make(tmp_path, "client")
     gateway = run.start("gateway", "--port", 0, f"--endpoint={site.workers[0].address}", "--tls-cert",
@@ -163,6 +182,57 @@ def test_an_endpoint_with_a_strange_certificate_is_not_believed(run, site, tmp_p
     deadline.until(lambda: gateway.lines("left the rotation", "certificate is not believed"), gateway.said, 20)
     blind = run.gateway(site.tls, arguments=["--endpoint-scheme", "https", "--endpoint-insecure-skip-verify"])
     assert all(o.ok for o in load.many(blind.url, [load.completion(WORDS)], 1))
+
+
+class Numbers(http.server.BaseHTTPRequestHandler):
+    """A page of metrics as an engine has it, but over TLS."""
+
+    def do_GET(self):
+        page = b"vllm:num_requests_waiting 7\nvllm:num_requests_running 3\nvllm:kv_cache_usage_perc 0.5\n"
+        self.send_response(200)
+        self.send_header("content-length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("believed", [True, False])
+def test_numbers_over_https(run, site, tmp_path, believed):
+    trusted = site.pair if believed else certificates.make(tmp_path, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(site.pair.certificate, site.pair.key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Numbers) as pages:
+        pages.socket = context.wrap_socket(pages.socket, server_side=True)
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        config = tmp_path / "epp.yaml"
+        config.write_text(f"""
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: queue-scorer
+- type: core-metrics-extractor
+- type: metrics-data-source
+  parameters: {{scheme: https, port: {pages.server_port}, insecureSkipVerify: false, caCertPath: {trusted.certificate}}}
+schedulingProfiles:
+- name: default
+  plugins: [{{pluginRef: queue-scorer}}]
+dataLayer:
+  sources:
+  - pluginRef: metrics-data-source
+    extractors: [{{pluginRef: core-metrics-extractor}}]
+""")
+        gateway = run.gateway(site.workers[0], arguments=["--config-file", config])
+
+        def endpoint():
+            return gateway.get_json("/debug/endpoints")["pools"][0]["endpoints"][0]
+        if believed:
+            deadline.until(lambda: (endpoint()["waiting"], endpoint()["kv_usage"]) == (7, 0.5), gateway.said, 20)
+        else:
+            deadline.until(lambda: gateway.lines("certificate is not believed"), gateway.said, 20)
+            assert endpoint()["waiting"] == 0
+        pages.shutdown()
 
 
 def test_a_renewed_certificate_is_used_without_a_failed_request(run, tmp_path):

@@ -201,7 +201,10 @@ TEST_F(Blocks, Trap22CopiesAreCountedAndUnbalancedRemovalsPass) {
   Store({1}, {}, tokens, 4);
   Remove({1});
   EXPECT_EQ(Ask(tokens).blocks, 1u) << "a second copy is left";
+  EXPECT_EQ(Count().copies_left, 1u);
   Remove({1});
+  EXPECT_EQ(Count().copies_left, 1u);
+  EXPECT_EQ(Count().removed, 2u);
   EXPECT_EQ(Ask(tokens).blocks, 0u);
   Remove({1});
   EXPECT_EQ(Count().unknown_removed, 1u);

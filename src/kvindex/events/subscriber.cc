@@ -120,6 +120,7 @@ struct Subscriber::Impl {
   void Poll();
   void ReadLive(void* socket, Entry* of);
   void ReadMonitor(Entry& entry);
+  void DrainLive(Entry& entry);
   void ReadReplay(Entry& entry);
   void CloseReplay(Entry& entry);
   void BeginReplays();
@@ -329,6 +330,20 @@ void Subscriber::Impl::ReadLive(void* socket, Entry* of) {
   }
 }
 
+// What a lost connection still brought. Read before the loss is told: a batch read after it would look like a new
+// connection, and the dead one like a live one from then on. What a replay would have brought is for the next one.
+void Subscriber::Impl::DrainLive(Entry& entry) {
+  Message message;
+  while (message.Receive(entry.live.get())) {
+    uint64_t sequence = 0;
+    if (message.Count() != 3 || !ReadNumber(message[1], sequence)) {
+      ++counted.bad_messages;
+    } else if (entry.feed->connected()) {
+      entry.feed->OnLive(ParseTopic(message[0]).model, sequence, message[2], clock.Now());
+    }
+  }
+}
+
 void Subscriber::Impl::ReadMonitor(Entry& entry) {
   Message message;
   while (message.Receive(entry.monitor.get())) {
@@ -339,6 +354,7 @@ void Subscriber::Impl::ReadMonitor(Entry& entry) {
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
       entry.feed->OnConnected(clock.Now());
     } else {
+      DrainLive(entry);
       entry.feed->OnDisconnected(clock.Now());
     }
   }
