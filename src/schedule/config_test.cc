@@ -36,7 +36,7 @@ TEST(Config, TheBuiltInDefaultLoadsWithoutWarnings) {
        {"handler   single-profile-handler\n", "producer  token-producer",
         "producer  approx-prefix-cache-producer {(autoTune true)", "profile default\n", "  scorer  x2 queue-scorer\n",
         "  scorer  x2 kv-cache-utilization-scorer\n", "  scorer  x3 prefix-cache-scorer {(matchLengthWeight 0)",
-        "  picker  max-score-picker {(maxNumOfEndpoints 1)}\n", "metrics   metrics-data-source {(scheme http)",
+        "  picker  max-score-picker {(maxNumOfEndpoints 1)}\n", "metrics   metrics-data-source {(path /metrics)",
         "created   max-score-picker: no picker is configured\n",
         "created   approx-prefix-cache-producer: prefix-match needed by 'prefix-cache-scorer'\n",
         "created   token-producer: tokenized-prompt needed by 'approx-prefix-cache-producer'\n"}) {
@@ -278,8 +278,8 @@ TEST(DataLayer, SourcesBindTheirExtractors) {
 }
 
 TEST(DataLayer, WhatCannotBeDoneIsSaid) {
-  EXPECT_THAT(ErrorOf("plugins:\n- {type: metrics-data-source, parameters: {scheme: https}}\n"),
-              HasSubstr("https is not spoken by this version"));
+  EXPECT_THAT(ErrorOf("plugins:\n- {type: metrics-data-source, parameters: {scheme: ftp}}\n"),
+              HasSubstr("expected http or https, got \"ftp\""));
   EXPECT_THAT(ErrorOf("plugins:\n- type: dcgm-data-source\n"), HasSubstr("is alpha"));
   EXPECT_THAT(ErrorOf("plugins:\n- type: models-data-source\n- type: core-metrics-extractor\ndataLayer:\n  sources:\n"
                       "  - {pluginRef: models-data-source, extractors: [{pluginRef: core-metrics-extractor}]}\n"),

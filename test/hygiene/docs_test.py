@@ -37,12 +37,13 @@ def started(tmp_path_factory):
 def test_commands_work_as_written(block, request):
     environment = {**os.environ, "PATH": f"{platform.BINARY.parent}:{os.environ['PATH']}"}
     text = block.text
+    folder = request.getfixturevalue("tmp_path") if block.needs == "folder" else tree.ROOT
     if block.needs == "platform":
         url, environment = request.getfixturevalue("started")
         text = re.sub(r"http://(127\.0\.0\.1|localhost):8080", url, text)
     steps = pages.console_steps(text) if block.language == "console" else [(text, None)]
     for command, expected in steps:
-        run = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=tree.ROOT, env=environment, text=True,
+        run = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_TIMEOUT_S)
         assert run.returncode == 0, f"{block.name}: {command}\n{run.stdout}"
         if expected is not None:

@@ -3,6 +3,7 @@
 A block is run as a test when the line before it says so:
 
     <!-- run -->           in the project's folder, nothing else needed but a build
+    <!-- run: folder -->   in an empty folder
     <!-- run: platform --> with a platform started by `sluice up` on free ports; addresses in the block are adapted
 
 In a `bash` block everything is one script. In a `console` block the lines after `$ ` are commands and the lines below
@@ -18,7 +19,7 @@ from support import tree
 class Block:
     page: str
     line: int
-    needs: str      # "" or "platform"
+    needs: str      # "", "folder" or "platform"
     language: str   # "bash" or "console"
     text: str
 
