@@ -18,6 +18,7 @@ struct Flags {
   extproc::PickerOptions options;
   std::string config_text;
   std::vector<std::string> endpoints;
+  uint64_t cache_index_bytes = serving::kCacheBytesMax;
   std::string state_dir;
   std::string refresh = "50ms";
   std::string drain = "30s";
@@ -143,6 +144,7 @@ Result<extproc::PickerOptions> ToOptions(const Flags& flags) {
   const auto refresh = ToDuration("--refresh-metrics-interval", flags.refresh, std::chrono::milliseconds(50));
   if (!refresh) return tl::unexpected(refresh.error());
   options.pool.scrape_interval = *refresh;
+  options.pool.cache_memory = std::make_shared<kvindex::MemoryBudget>(flags.cache_index_bytes);
   const auto receive = ToBytes("--grpc-max-recv-msg-size", flags.receive_max);
   if (!receive) return tl::unexpected(receive.error());
   const auto send = ToBytes("--grpc-max-send-msg-size", flags.send_max);
@@ -241,6 +243,10 @@ void AddPoolFlags(CLI::App& command, Flags& flags) {
   command.add_option("--endpoint", flags.endpoints, "IP:PORT of a model server, may be repeated");
   command.add_option("--objects-file", pool.objects_path,
                      "InferenceObjectives and InferenceModelRewrites (YAML), reloaded on change");
+  command
+      .add_option("--cache-index-bytes", flags.cache_index_bytes,
+                  "limit of the index of KV caches (precise-prefix-cache-producer)")
+      ->capture_default_str();
   command.add_option("--state-dir", flags.state_dir,
                      "folder in which the latency model's state is kept over a restart");
   command

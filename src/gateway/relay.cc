@@ -13,6 +13,12 @@ using runtime::Task;
 
 namespace {
 
+// Pieces of one stream that come closer together than kTogether are taken together, at most kPause later: an engine
+// that sends a burst of tokens costs one recv and one send then, not one pair a token. A stream at the pace of a model
+// (a token each few milliseconds) is passed on at once.
+constexpr Duration kTogether = std::chrono::microseconds(100);
+constexpr Duration kPause = std::chrono::microseconds(250);
+
 // Starts the client's answer from the endpoint's head. `whole`: its bytes go on as they come, so its length holds.
 void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added,
                  bool whole) {
@@ -72,7 +78,8 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
     runtime::Timer silence(loop);
     silence.SetAfter(request.silence_max);
     parse::UsageReader usage(request.usage);
-    TimePoint previous = report.sent;
+    runtime::Timer pause(loop);
+    TimePoint previous = report.sent, looked = report.sent;
     bool again = false;
     while (!call->done()) {
       const uint32_t ready = co_await AnyOf(call->Readable(), exchange.ClientReadable(), silence);
@@ -131,6 +138,13 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
         if (exchange.client_gone()) {
           report.outcome = RelayOutcome::kClientLeft;
           co_return report;
+        }
+        const Duration gap = loop.Now() - looked;
+        looked = loop.Now();
+        if (report.event_stream && report.pieces > 1 && gap < kTogether && !call->done()) {
+          pause.SetAfter(kPause);
+          co_await AnyOf(pause);
+          looked = loop.Now();
         }
       } else if ((ready & 4u) != 0) {
         report.outcome = RelayOutcome::kTimeout;

@@ -7,10 +7,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <ctime>
 
 #include "base/check.h"
 
 namespace sluice::runtime {
+
+// Timers that are due so close together wake the loop once.
+static constexpr std::chrono::duration<int64_t, std::micro> kTimerSlack{50};
 
 // Root drives a spawned task and frees itself when the task ends. The scope keeps its roots in a list so that it can
 // destroy the ones that are still suspended when it goes away.
@@ -131,17 +136,31 @@ void Loop::Post(std::function<void()> fn) {
   }
 }
 
-int Loop::SleepMs() const {
-  if (!ready_.empty() || stop_) return 0;
-  if (timers_.empty()) return -1;
+Duration Loop::SleepMax() const {
+  if (!ready_.empty() || stop_) return Duration::zero();
+  if (timers_.empty()) return Duration::max();
   const Duration left = timers_.front()->queued_at_ - clock_->Now();
-  if (left <= Duration::zero()) return 0;
-  return static_cast<int>(std::min<int64_t>((left.count() + 999'999) / 1'000'000, 3'600'000));
+  return std::max(left, Duration::zero());
+}
+
+int Loop::WaitForEvents(std::span<epoll_event> events, Duration max) {
+  const int size = static_cast<int>(events.size());
+  if (max == Duration::zero()) return epoll_wait(epoll_fd_, events.data(), size, 0);
+  if (max == Duration::max()) return epoll_wait(epoll_fd_, events.data(), size, -1);
+  max = std::min<Duration>(max, std::chrono::hours(1));
+  if (precise_) {
+    const int64_t ns = ((max + kTimerSlack - Duration(1)) / kTimerSlack) * Duration(kTimerSlack).count();
+    const timespec timeout{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+    const int n = epoll_pwait2(epoll_fd_, events.data(), size, &timeout, nullptr);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+    precise_ = false;  // a kernel before 5.11, or a sandbox that does not know the call
+  }
+  return epoll_wait(epoll_fd_, events.data(), size, static_cast<int>((max.count() + 999'999) / 1'000'000));
 }
 
 void Loop::RunOnce(bool may_sleep) {
   std::array<epoll_event, 256> events;
-  const int n = epoll_wait(epoll_fd_, events.data(), events.size(), may_sleep ? SleepMs() : 0);
+  const int n = WaitForEvents(events, may_sleep ? SleepMax() : Duration::zero());
   SLUICE_CHECK(n >= 0 || errno == EINTR, "epoll_wait");
   now_ = clock_->Now();
   for (int i = 0; i < n; ++i) {

@@ -18,6 +18,8 @@
 #include "runtime/source.h"
 #include "runtime/task.h"
 
+struct epoll_event;
+
 namespace sluice::runtime {
 
 class Timer;
@@ -85,7 +87,8 @@ class Loop {
   void RunReady();
   void RunPosted();
   void FireTimers();
-  int SleepMs() const;
+  Duration SleepMax() const;  // zero: not at all; max: until something happens
+  int WaitForEvents(std::span<epoll_event> events, Duration max);
   // Timer heap: a binary heap of timers by deadline; each timer knows its index.
   void HeapUp(size_t at);
   void HeapDown(size_t at);
@@ -97,6 +100,7 @@ class Loop {
   ManualClock* virtual_time_;
   const Clock* clock_;
   TimePoint now_;
+  bool precise_ = true;  // the kernel sleeps for less than a millisecond
   int epoll_fd_;
   int wake_fd_;
   std::vector<std::coroutine_handle<>> ready_;
