@@ -60,7 +60,7 @@ def test_chats_shows_itself_and_explains(up):
 
     answer = up.ask()
     assert answer.status_code == 200, answer.text
-    assert answer.json()["usage"]["completion_tokens"] == 4
+    assert answer.json()["usage"]["completion_tokens"] in range(1, 5)
     served = answer.headers["x-gateway-destination-endpoint-served"]
     assert served in {e["endpoint"] for e in state["endpoints"]}
     explained = up.command("explain", answer.headers["x-request-id"], "--url", up.url)
