@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "app/buffered_log.h"
 #include "app/command.h"
 #include "app/tls_flags.h"
 #include "base/text.h"
@@ -163,13 +164,6 @@ Result<extproc::PickerOptions> ToOptions(const Flags& flags) {
   return options;
 }
 
-runtime::Task<> FlushLogOften(runtime::Loop* loop) {
-  for (;;) {
-    co_await runtime::SleepFor(*loop, std::chrono::milliseconds(100));
-    observe::FlushLog();
-  }
-}
-
 // Upstream's order: not ready at once, serving as before for the drain time, then no new streams and the end. A second
 // signal ends the waiting.
 runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, extproc::Picker* picker, Duration drain) {
@@ -225,10 +219,7 @@ Result<int> Run(Flags& flags) {
                 {"tls", flags.secure}});
   runtime::TaskScope scope(loop);
   scope.Spawn(StopOnSignal(&loop, &signals, picker->get(), *drain));
-  observe::SetLogBuffered(true);
-  scope.Spawn(FlushLogOften(&loop));
-  loop.Run();
-  observe::SetLogBuffered(false);
+  RunWithBufferedLog(loop);
   return 0;
 }
 

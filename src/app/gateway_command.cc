@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "app/buffered_log.h"
 #include "app/command.h"
 #include "app/tls_flags.h"
 #include "base/text.h"
@@ -186,14 +187,6 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   return options;
 }
 
-// Two lines a request would cost as much as relaying it; written together they cost a tenth.
-runtime::Task<> FlushLogOften(runtime::Loop* loop) {
-  for (;;) {
-    co_await runtime::SleepFor(*loop, std::chrono::milliseconds(100));
-    observe::FlushLog();
-  }
-}
-
 runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals, gateway::Gateway* gateway) {
   co_await signals->Next();
   observe::Log(observe::Level::kInfo, "gateway", "draining");
@@ -235,10 +228,7 @@ Result<int> Run(const Flags& flags) {
   }
   if (!listening) return tl::unexpected(listening.error());
   scope.Spawn(StopOnSignal(&loop, &signals, gateway->get()));
-  observe::SetLogBuffered(true);
-  scope.Spawn(FlushLogOften(&loop));
-  loop.Run();
-  observe::SetLogBuffered(false);
+  RunWithBufferedLog(loop);
   if (!listening) return tl::unexpected(listening.error());
   return 0;
 }

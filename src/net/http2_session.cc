@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "net/http2_fields.h"
 
 namespace sluice::net {
 namespace {
@@ -14,17 +15,6 @@ namespace {
 constexpr size_t kAcksUnsentMax = 1000;  // of settings and pings
 constexpr size_t kSettingsMax = 32;      // in one frame
 constexpr uint32_t kFrameBytesMax = 64 * 1024;
-
-std::string_view View(const uint8_t* bytes, size_t size) { return {reinterpret_cast<const char*>(bytes), size}; }
-
-nghttp2_nv ToNv(std::string_view name, std::string_view value) {
-  // nghttp2 copies both; its interface is not const.
-  return {.name = reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
-          .value = reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())),
-          .namelen = name.size(),
-          .valuelen = value.size(),
-          .flags = NGHTTP2_NV_FLAG_NONE};
-}
 
 }  // namespace
 

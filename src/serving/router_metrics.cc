@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "serving/upstream_error.h"
+
 namespace sluice::serving {
 namespace {
 
@@ -45,31 +47,12 @@ std::vector<double> ResponseBytes() {
   return out;
 }
 
-// Upstream's error_code values.
+// Upstream's error_code values; what it has no name for is the client's fault.
 std::string_view ErrorCode(Code code) {
-  switch (code) {
-    case Code::kUnauthenticated:
-      return "Unauthorized";
-    case Code::kPermissionDenied:
-      return "Forbidden";
-    case Code::kNotFound:
-      return "NotFound";
-    case Code::kPreconditionFailed:
-      return "PreconditionFailed";
-    case Code::kResourceExhausted:
-      return "ResourceExhausted";
-    case Code::kUnavailable:
-      return "ServiceUnavailable";
-    case Code::kInternal:
-      return "Internal";
-    case Code::kBadGateway:
-    case Code::kUpstreamTimeout:
-      return "ModelServerError";
-    case Code::kCancelled:
-      return "Unknown";
-    default:
-      return "BadRequest";
-  }
+  if (code == Code::kBadGateway || code == Code::kUpstreamTimeout) return "ModelServerError";
+  if (code == Code::kCancelled) return "Unknown";
+  const std::string_view name = UpstreamErrorName(code);
+  return name.empty() ? "BadRequest" : name;
 }
 
 }  // namespace
