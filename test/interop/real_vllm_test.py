@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 
 import pytest
@@ -89,7 +90,11 @@ def mixed(tmp_path_factory):
 
 
 def settle(gateway):
-    kv_events.until(gateway, lambda found: all(not e["degraded"] and (e["last_event_s"] or 1) > 0.5 for e in found.values()),
+    """Half a second without events, counted from now: those of the latest answer may still be on their way, and what they
+    evicted cannot be known before."""
+    begin = time.monotonic()
+    kv_events.until(gateway, lambda found: time.monotonic() - begin > 0.5 and
+                    all(not e["degraded"] and (e["last_event_s"] or 1) > 0.5 for e in found.values()),
                     "events have settled", 60)
 
 
