@@ -234,6 +234,7 @@ defaults
   timeout client 600s
   timeout server 600s
   http-reuse always
+  option http-no-delay
 frontend f
   bind 127.0.0.1:{router.port}
   default_backend b
