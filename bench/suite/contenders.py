@@ -152,10 +152,10 @@ def envoy_with_picker(router, form, grpc_port, first_endpoint):
     start_envoy(router, text)
 
 
-def sluice_epp(router, pool, form):
+def sluice_epp(router, pool, form, under=(), flags=()):
     grpc, health, metrics = free_port(), free_port(), free_port()
-    router.start("picker", SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
-                 "--metrics-port", metrics, "--health-checking", *endpoint_flags(pool))
+    router.start("picker", *under, SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
+                 "--metrics-port", metrics, "--health-checking", *endpoint_flags(pool), *flags)
     envoy_with_picker(router, form, grpc, pool[0])
 
 
@@ -178,9 +178,9 @@ current-context: c
     envoy_with_picker(router, form, grpc, pool[0])
 
 
-def noop(router, pool, form):
+def noop(router, pool, form, under=()):
     grpc = free_port()
-    router.start("picker", machine.BUILD / "bench" / "noop_picker", grpc, *pool)
+    router.start("picker", *under, machine.BUILD / "bench" / "noop_picker", grpc, *pool)
     envoy_with_picker(router, form, grpc, pool[0])
 
 
