@@ -88,7 +88,7 @@ int Main(int argc, char** argv) {
     return std::make_unique<Noop>(call, endpoints[next++ % endpoints.size()]);
   });
   extproc::AddHealthService(methods, [] { return true; });
-  const auto tls = net::TlsContext::Make({});
+  const auto tls = net::TlsContext::Make({.keep_buffers = true});
   if (!tls) {
     std::fprintf(stderr, "noop_picker: %s\n", tls.error().message.c_str());
     return 1;

@@ -109,12 +109,14 @@ class Http2Session final : public Http2Core {
   void Head(Http2Stream& stream);
   void Received(Http2Stream& stream, std::string_view bytes);
   void GiveWindow(Http2Stream& stream);
+  void GiveConnectionWindow(size_t bytes);
   void Close(Http2Stream* stream);
   void PingAnswered();
 
   Options options_;
   Accept accept_;
   std::vector<Http2Stream*> streams_;
+  size_t unconsumed_ = 0;  // bytes received that the connection has no window for again
   bool draining_ = false;
   bool refusing_ = false;  // the peer knows that it may open no streams
 };

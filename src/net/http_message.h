@@ -18,6 +18,7 @@ struct Header {
 class HeaderList {
  public:
   void Clear();
+  void Reserve(size_t headers, size_t bytes);
   void Add(std::string_view name, std::string_view value);
   // The parser hands names and values over in pieces: name pieces, BeginValue(), value pieces.
   void AppendName(std::string_view piece);
