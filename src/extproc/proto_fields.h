@@ -23,20 +23,13 @@ class ProtoFields {
     if (!Varint(tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff) return Broken();
     number_ = static_cast<uint32_t>(tag >> 3);
     type_ = static_cast<uint32_t>(tag & 7);
-    switch (type_) {
-      case kVarint:
-        return Varint(value_) || Broken();
-      case kBytes:
-        if (!Varint(value_) || value_ > left()) return Broken();
-        at_ += value_;
-        return true;
-      case kFixed64:
-        return Fixed(8) || Broken();
-      case kFixed32:
-        return Fixed(4) || Broken();
-      default:
-        return Broken();
+    if (type_ == kBytes) [[likely]] {
+      if (!Varint(value_) || value_ > left()) return Broken();
+      at_ += value_;
+      return true;
     }
+    if (type_ == kVarint) return Varint(value_) || Broken();
+    return Fixed(type_ == kFixed64 ? 8 : 4) || Broken();
   }
   bool ok() const { return ok_; }
 
@@ -54,11 +47,14 @@ class ProtoFields {
     at_ = end_;
     return false;
   }
-  bool Varint(uint64_t& value) {
-    if (at_ != end_ && static_cast<unsigned char>(*at_) < 0x80) [[likely]] {
-      value = static_cast<unsigned char>(*at_++);
-      return true;
-    }
+  // Nearly all numbers here are one byte.
+  [[gnu::always_inline]] bool Varint(uint64_t& value) {
+    if (at_ == end_ || static_cast<unsigned char>(*at_) >= 0x80) [[unlikely]]
+      return LongVarint(value);
+    value = static_cast<unsigned char>(*at_++);
+    return true;
+  }
+  [[gnu::noinline]] bool LongVarint(uint64_t& value) {
     value = 0;
     for (size_t i = 0; i < 10 && at_ != end_; ++i) {
       const auto byte = static_cast<unsigned char>(*at_++);
@@ -68,8 +64,8 @@ class ProtoFields {
     }
     return false;
   }
-  bool Fixed(size_t size) {
-    if (size > left()) return false;
+  [[gnu::noinline]] bool Fixed(size_t size) {
+    if ((type_ != kFixed64 && type_ != kFixed32) || size > left()) return false;
     value_ = 0;
     for (size_t i = size; i > 0; --i) value_ = value_ << 8 | static_cast<unsigned char>(at_[i - 1]);
     at_ += size;
