@@ -42,7 +42,9 @@ Header HeaderList::operator[](size_t i) const {
 }
 
 std::optional<std::string_view> HeaderList::Get(std::string_view name) const {
-  for (const Header header : *this) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (items_[i].name_size != name.size()) continue;
+    const Header header = (*this)[i];
     if (EqualsIgnoreCase(header.name, name)) return header.value;
   }
   return std::nullopt;
@@ -120,7 +122,8 @@ bool IsHopByHop(std::string_view name) {
   static constexpr std::array<std::string_view, 9> kNames = {
       "connection", "keep-alive",        "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
       "trailer",    "transfer-encoding", "upgrade"};
-  return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view n) { return EqualsIgnoreCase(n, name); });
+  return std::any_of(kNames.begin(), kNames.end(),
+                     [&](std::string_view n) { return n.size() == name.size() && EqualsIgnoreCase(n, name); });
 }
 
 bool IsHeaderValue(std::string_view value) {
