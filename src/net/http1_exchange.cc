@@ -78,7 +78,7 @@ bool Http1Exchange::ClientThere() {
 
 void Http1Exchange::Begin(std::span<const Header> headers, std::optional<uint64_t> content_length) {
   chunked_ = !content_length && body_allowed_ && head_.minor_version >= 1;
-  if (server_.draining() || (!content_length && body_allowed_ && !chunked_)) close_after_ = true;
+  if (server_.draining() || head_.wants_close || (!content_length && body_allowed_ && !chunked_)) close_after_ = true;
   out_.reserve(kHeadBytesUsual);
   out_.append("HTTP/1.1 ");
   AppendNumber(out_, status_);
@@ -93,7 +93,11 @@ void Http1Exchange::Begin(std::span<const Header> headers, std::optional<uint64_
     out_.append("\r\n");
   }
   if (chunked_) out_.append("transfer-encoding: chunked\r\n");
-  if (close_after_) out_.append("connection: close\r\n");
+  if (close_after_) {
+    out_.append("connection: close\r\n");
+  } else if (head_.minor_version == 0) {
+    out_.append("connection: keep-alive\r\n");  // a client of HTTP/1.0 that asked for it waits for the word
+  }
   out_.append("\r\n");
   waiting_ = true;
 }

@@ -60,6 +60,7 @@ struct MessageHead {
   std::optional<uint64_t> content_length;
   bool chunked = false;
   bool expects_continue = false;
+  bool wants_close = false;  // requests: HTTP/1's "connection: close", or a version that closes unless told otherwise
 
   std::string_view path() const { return std::string_view(target).substr(0, target.find('?')); }
   std::string_view query() const;

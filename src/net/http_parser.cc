@@ -55,8 +55,10 @@ struct HttpParser::Llhttp {
     o.head_done_ = true;
     o.head_.minor_version = llhttp_get_http_minor(p);
     o.head_.status = llhttp_get_status_code(p);
-    if (p->type == HTTP_REQUEST)
+    if (p->type == HTTP_REQUEST) {
       o.head_.method = llhttp_method_name(static_cast<llhttp_method_t>(llhttp_get_method(p)));
+      o.head_.wants_close = llhttp_should_keep_alive(p) == 0;
+    }
     if ((p->flags & F_CHUNKED) != 0) o.head_.chunked = true;
     if ((p->flags & F_CONTENT_LENGTH) != 0) o.head_.content_length = p->content_length;
     const auto expect = o.head_.headers.Get("expect");
@@ -107,7 +109,7 @@ void HttpParser::Reset(bool no_body) {
   head_.headers.Clear();
   head_.status = 0;
   head_.content_length.reset();
-  head_.chunked = head_.expects_continue = false;
+  head_.chunked = head_.expects_continue = head_.wants_close = false;
   error_.reset();
   head_done_ = message_done_ = started_ = keep_alive_ = false;
   no_body_ = no_body;

@@ -268,6 +268,17 @@ TEST(Http, PipelinedRequestsAreAnsweredInOrder) {
   EXPECT_NE(answer.find("\r\n\r\nB", a), std::string::npos) << answer;
 }
 
+// Who shares a connection would send the next request on it otherwise, and lose it.
+TEST(Http, AnAnswerSaysWhetherItsConnectionEnds) {
+  const std::string ends = "\r\nconnection: close\r\n";
+  EXPECT_NE(Raw("POST /echo HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_NE(Raw("POST /echo HTTP/1.0\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_EQ(Raw("POST /echo HTTP/1.1\r\ncontent-length: 0\r\n\r\n", {}, true).find("\r\nconnection:"),
+            std::string::npos);
+  const std::string kept = Raw("POST /echo HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n", {}, true);
+  EXPECT_NE(kept.find("\r\nconnection: keep-alive\r\n"), std::string::npos) << kept;
+}
+
 TEST(Http, ExpectContinueIsAnswered) {
   const std::string answer =
       Raw("POST /echo HTTP/1.1\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: 2\r\n\r\n", {}, true);
