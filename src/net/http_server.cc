@@ -37,9 +37,6 @@ class Handshaking final : public ServerConnection {
   Wire& wire_;
 };
 
-// A handshake whose last packet is lost is repeated after a second.
-constexpr Duration kHandshakesEnd = std::chrono::milliseconds(1500);
-
 std::string DefaultErrorBody(const Error& error) { return error.message + "\n"; }
 }  // namespace
 
@@ -75,17 +72,11 @@ Task<> HttpServer::Accept(HttpServer* server) {
   const std::function<void(int)> start = [server](int fd) { server->StartConnection(fd); };
   co_await AcceptConnections(server->loop_, *server->listener_, server->stop_accepting_, start);
   if (server->shared_port_) {
-    server->handed_over_ = co_await SendElsewhere(server->loop_, server->listener_->fd(), start);
+    server->handed_over_ = co_await HandOver(server->loop_, server->listener_, start);
+  } else {
+    AcceptWaiting(server->listener_->fd(), start);
+    server->listener_.Reset();
   }
-  if (server->handed_over_) {  // handshakes that had begun with this process
-    runtime::Timer timer(server->loop_);
-    timer.SetAfter(kHandshakesEnd);
-    while (co_await AnyOf(server->listener_->readable, timer) == 1u) {
-      AcceptWaiting(server->listener_->fd(), start);
-    }
-  }
-  AcceptWaiting(server->listener_->fd(), start);
-  server->listener_.Reset();
   server->accepted_all_.Set();
 }
 
