@@ -34,6 +34,8 @@ struct Flags {
   double drain_seconds = 30;
   double silence_seconds = 300;
   size_t body_max = size_t{64} << 20;
+  double body_seconds = 60;
+  size_t body_rate_min = 500;
   int tries = 3;
   uint64_t seed = 0;
   std::vector<std::string> certificates, keys;
@@ -130,6 +132,8 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   options.listen = {flags.host, flags.port};
   options.reuse_port = flags.reuse_port;
   options.body_bytes_max = flags.body_max;
+  options.body_timeout = FromSeconds(flags.body_seconds);
+  options.body_rate_min = flags.body_rate_min;
   options.silence_max = FromSeconds(flags.silence_seconds);
   options.drain_timeout = FromSeconds(flags.drain_seconds);
   options.tries_max = flags.tries;
@@ -283,6 +287,15 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   command->add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
+  command
+      ->add_option("--client-body-timeout", flags.body_seconds,
+                   "seconds between two pieces of a request's body after which the client is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command
+      ->add_option("--client-body-min-rate", flags.body_rate_min,
+                   "bytes a second that a request's body must come with, beyond that time; 0: however slowly")
+      ->capture_default_str();
   command->add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();

@@ -52,6 +52,8 @@ Gateway::Gateway(runtime::Loop& loop, GatewayOptions options, std::unique_ptr<ne
       tls_(std::move(tls)),
       server_(loop,
               {.body_bytes_max = options_.body_bytes_max,
+               .body_timeout = options_.body_timeout,
+               .body_rate_min = options_.body_rate_min,
                .error_body = [](const Error& error) { return openai::ErrorBody(error); },
                .tls = tls_ != nullptr ? &tls_->context() : nullptr},
               [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}

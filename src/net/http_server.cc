@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -37,8 +38,24 @@ class Handshaking final : public ServerConnection {
   Wire& wire_;
 };
 
+constexpr double kBodySecondsMax = 1e6;
+
 std::string DefaultErrorBody(const Error& error) { return error.message + "\n"; }
 }  // namespace
+
+TimePoint BodyDeadline(const HttpServerOptions& options, TimePoint began, TimePoint piece, size_t bytes) {
+  if (options.body_rate_min == 0) return piece + options.body_timeout;
+  const double seconds = static_cast<double>(bytes) / static_cast<double>(options.body_rate_min);
+  return std::min(piece, began + FromSeconds(std::min(seconds, kBodySecondsMax))) + options.body_timeout;
+}
+
+Error BodyLate(const HttpServerOptions& options) {
+  std::string message = "the request's body did not arrive in time";
+  if (options.body_rate_min != 0) {
+    message += "; it must come with " + std::to_string(options.body_rate_min) + " bytes a second at least";
+  }
+  return Error{Code::kTimeout, std::move(message), ""};
+}
 
 HttpServer::HttpServer(runtime::Loop& loop, HttpServerOptions options, Handler handler)
     : loop_(loop),
