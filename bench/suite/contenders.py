@@ -178,6 +178,10 @@ current-context: c
     envoy_with_picker(router, form, grpc, pool[0])
 
 
+def floor(router, pool):
+    router.start("router", machine.BUILD / "bench" / "bare_relay", router.port, *pool)
+
+
 def noop(router, pool, form):
     grpc = free_port()
     router.start("picker", machine.BUILD / "bench" / "noop_picker", grpc, *pool)
@@ -266,12 +270,14 @@ def litellm(router, pool):
 
 # name on the command line: (name in the tables, how it is started)
 ALL = {
+    "floor": ("a relay that knows no HTTP", floor),
     "sluice": ("sluice gateway, round robin", lambda r, p: sluice_gateway(r, p, ROUND_ROBIN)),
     "sluice-prefix": ("sluice gateway, prefix-aware", sluice_gateway),
     "sluice-epp": ("Envoy + sluice epp, full", lambda r, p: sluice_epp(r, p, "full")),
     "sluice-epp-lean": ("Envoy + sluice epp, lean", lambda r, p: sluice_epp(r, p, "lean")),
     "gie": ("Envoy + upstream's picker, full", lambda r, p: gie(r, p, "full")),
     "gie-lean": ("Envoy + upstream's picker, lean", lambda r, p: gie(r, p, "lean")),
+    "noop": ("Envoy + a picker that does nothing, full", lambda r, p: noop(r, p, "full")),
     "noop-lean": ("Envoy + a picker that does nothing, lean", lambda r, p: noop(r, p, "lean")),
     "vllm": ("vllm-router, round robin", lambda r, p: rust_router(r, p, "vllm-router", "round_robin")),
     "vllm-cache": ("vllm-router, cache-aware", lambda r, p: rust_router(r, p, "vllm-router", "cache_aware")),

@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 
+#include "base/text.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 
@@ -30,17 +31,51 @@ TEST(Address, ParsesLiteralsAndSaysWhatIsWrong) {
 
 TEST(HeaderList, PiecesJoinAndEmptyValuesDoNotMergeNeighbours) {
   HeaderList list;
-  list.AppendName("X-");
-  list.AppendName("One");
+  list.NameAt(0, 2);
+  list.AppendText("X-");
+  list.NameAt(2, 3);
   list.BeginValue();
-  list.AppendName("Two");
+  list.NameAt(8, 3);
   list.BeginValue();
-  list.AppendValue("a");
-  list.AppendValue("b");
+  list.ValueAt(13, 1);
+  list.AppendText("One:\r\nTwo: a");
+  list.ValueAt(14, 1);
+  list.AppendText("b\r\n\r\n");
   ASSERT_EQ(list.size(), 2u);
   EXPECT_EQ(list.Get("x-one"), "");
   EXPECT_EQ(list.Get("TWO"), "ab");
   EXPECT_EQ(list.Get("three"), std::nullopt);
+}
+
+TEST(HttpParser, AHeadIsTheSameWhereverItIsCut) {
+  const std::string head = "POST /v1/x?y=1 HTTP/1.1\r\nHost:  a b \r\nempty:\r\nX-Long-Name: one,\ttwo\r\n\r\n";
+  for (size_t first = 0; first <= head.size(); ++first) {
+    for (const size_t step : {size_t{1}, size_t{7}, head.size()}) {
+      HttpParser parser(HttpParser::Kind::kRequest, {});
+      std::vector<std::string_view> body;
+      for (size_t at = 0; at < head.size();) {
+        std::string piece = head.substr(at, at < first ? first - at : step);  // gone after it was fed
+        ASSERT_EQ(parser.Feed(piece, body).value_or(0), piece.size());
+        at += piece.size();
+      }
+      ASSERT_TRUE(parser.head_done());
+      EXPECT_EQ(parser.head().target, "/v1/x?y=1");
+      ASSERT_EQ(parser.head().headers.size(), 3u);
+      EXPECT_EQ(TrimSpace(*parser.head().headers.Get("host")), "a b");
+      EXPECT_EQ(parser.head().headers.Get("empty"), "");
+      EXPECT_EQ(parser.head().headers.Get("x-long-name"), "one,\ttwo");
+    }
+  }
+}
+
+TEST(HttpParser, BlanksWithoutEndAreTooMuchOfAHead) {
+  HttpParser parser(HttpParser::Kind::kRequest, {.head_bytes_max = 1000});
+  std::vector<std::string_view> body;
+  EXPECT_TRUE(parser.Feed("GET / HTTP/1.1\r\nx:", body));
+  Result<size_t> fed = 0;
+  for (int i = 0; i < 20 && fed; ++i) fed = parser.Feed(std::string(100, ' '), body);
+  ASSERT_FALSE(fed);
+  EXPECT_EQ(fed.error().code, Code::kHeadersTooLarge);
 }
 
 // A server whose handler is chosen by path, on a free port.
@@ -266,6 +301,17 @@ TEST(Http, PipelinedRequestsAreAnsweredInOrder) {
   const size_t a = answer.find("\r\n\r\nA");
   ASSERT_NE(a, std::string::npos) << answer;
   EXPECT_NE(answer.find("\r\n\r\nB", a), std::string::npos) << answer;
+}
+
+// Who shares a connection would send the next request on it otherwise, and lose it.
+TEST(Http, AnAnswerSaysWhetherItsConnectionEnds) {
+  const std::string ends = "\r\nconnection: close\r\n";
+  EXPECT_NE(Raw("POST /echo HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_NE(Raw("POST /echo HTTP/1.0\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_EQ(Raw("POST /echo HTTP/1.1\r\ncontent-length: 0\r\n\r\n", {}, true).find("\r\nconnection:"),
+            std::string::npos);
+  const std::string kept = Raw("POST /echo HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n", {}, true);
+  EXPECT_NE(kept.find("\r\nconnection: keep-alive\r\n"), std::string::npos) << kept;
 }
 
 TEST(Http, ExpectContinueIsAnswered) {
