@@ -47,16 +47,47 @@ struct Flags {
   std::string endpoint_tls_name;
 };
 
-Result<serving::EndpointName> ParseName(const std::string& text) {
+// "https://10.0.0.1:8000" in its parts. Without a scheme: the one of --endpoint-scheme.
+Result<std::pair<model::Scheme, std::string>> SplitScheme(const std::string& text) {
+  const size_t end = text.find("://");
+  if (end == std::string::npos) return std::pair(model::Scheme::kOfPool, text);
+  const std::string name = text.substr(0, end);
+  const model::Scheme scheme = model::SchemeOf(name);
+  if (scheme != model::Scheme::kOfPool) return std::pair(scheme, text.substr(end + 3));
+  return Fail(Code::kInvalidArgument, "--endpoint '" + text + "': the scheme '" + name + "' is not known" +
+                                          DidYouMean(name, model::kSchemes) +
+                                          "; known are http (HTTP/1.1), h2c (HTTP/2 in clear text) and https");
+}
+
+Result<serving::EndpointName> ParseName(const std::string& text, model::Scheme scheme) {
   const size_t colon = text.rfind(':');
   const auto port = ParseNumber<uint16_t>(colon == std::string::npos ? "" : text.substr(colon + 1));
   std::string host = text.substr(0, colon);
   if (!port || *port == 0 || !net::Resolver::IsName(host)) {
     return Fail(Code::kInvalidArgument, "--endpoint '" + text +
                                             "' is not an endpoint; write IP:PORT or NAME:PORT, as 127.0.0.1:8000, "
-                                            "[::1]:8000 or vllm.example.com:8000");
+                                            "[::1]:8000 or vllm.example.com:8000, and https:// or h2c:// before it "
+                                            "where it is not spoken to as --endpoint-scheme says");
   }
-  return serving::EndpointName{.host = std::move(host), .port = *port};
+  return serving::EndpointName{.host = std::move(host), .port = *port, .scheme = scheme};
+}
+
+Status AddEndpoints(const std::vector<std::string>& texts, serving::PoolOptions& pool) {
+  for (const std::string& text : texts) {
+    const auto parts = SplitScheme(text);
+    if (!parts) return tl::unexpected(parts.error());
+    const auto& [scheme, place] = *parts;
+    const auto address = net::Address::Parse(place);
+    if (!address) {
+      auto name = ParseName(place, scheme);
+      if (!name) return tl::unexpected(name.error());
+      pool.names.push_back(std::move(*name));
+      continue;
+    }
+    pool.endpoints.push_back(
+        {.id = "default/" + place, .name = place, .address = address->host, .port = address->port, .scheme = scheme});
+  }
+  return {};
 }
 
 // "NAME=FILE".
@@ -79,15 +110,19 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
 
 // How the pools' endpoints are spoken to.
 Status SetScheme(const Flags& flags, serving::PoolOptions& pool) {
-  using Scheme = serving::PoolOptions::Scheme;
   const net::TlsContext::ClientOptions& tls = flags.endpoint_tls;
-  pool.scheme = flags.endpoint_scheme == "https" ? Scheme::kHttps
-                : flags.endpoint_scheme == "h2c" ? Scheme::kH2c
-                                                 : Scheme::kHttp;
+  pool.scheme = model::SchemeOf(flags.endpoint_scheme);
   const bool tls_given = !tls.ca_path.empty() || !tls.certificate_path.empty() || flags.endpoint_skip_verify ||
                          !flags.endpoint_tls_name.empty();
-  if (tls_given && pool.scheme != Scheme::kHttps) {
-    return Fail(Code::kInvalidArgument, "the --endpoint-… flags about certificates need --endpoint-scheme https");
+  const bool in_files = !pool.endpoints_path.empty() || !pool.config_path.empty();  // which may name https endpoints
+  const auto https = [](const auto& endpoint) { return endpoint.scheme == model::Scheme::kHttps; };
+  const bool tls_used = pool.scheme == model::Scheme::kHttps || in_files ||
+                        std::any_of(pool.endpoints.begin(), pool.endpoints.end(), https) ||
+                        std::any_of(pool.names.begin(), pool.names.end(), https);
+  if (tls_given && !tls_used) {
+    return Fail(
+        Code::kInvalidArgument,
+        "the --endpoint-… flags about certificates need --endpoint-scheme https, or an endpoint that is https://");
   }
   if (tls.certificate_path.empty() != tls.key_path.empty()) {
     return Fail(Code::kInvalidArgument, "--endpoint-client-cert and --endpoint-client-key belong together");
@@ -170,17 +205,7 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
       pool.name = "pool-" + std::to_string(i);
     if (!flags.config_files.empty()) pool.config_path = flags.config_files[i];
     if (!flags.endpoint_files.empty()) pool.endpoints_path = flags.endpoint_files[i];
-    for (const std::string& text : flags.endpoints) {
-      const auto address = net::Address::Parse(text);
-      if (!address) {
-        auto name = ParseName(text);
-        if (!name) return tl::unexpected(name.error());
-        pool.names.push_back(std::move(*name));
-        continue;
-      }
-      pool.endpoints.push_back(
-          {.id = "default/" + text, .name = text, .address = address->host, .port = address->port});
-    }
+    if (const Status added = AddEndpoints(flags.endpoints, pool); !added) return tl::unexpected(added.error());
     if (!flags.objects_files.empty()) pool.objects_path = flags.objects_files[i];
     SetFiles(flags, pools == 1, pool);
     if (const Status set = SetScheme(flags, pool); !set) return tl::unexpected(set.error());
@@ -271,7 +296,8 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--pool-name", flags.pool_names, "name of the pool, for logs and metrics");
   command->add_option(
       "--endpoint", flags.endpoints,
-      "IP:PORT or NAME:PORT of a model server, may be repeated; each address of a name is an endpoint, and the name is "
+      "IP:PORT or NAME:PORT of a model server, with http://, h2c:// or https:// before it where it is not spoken to as "
+      "--endpoint-scheme says; may be repeated; each address of a name is an endpoint, and the name is "
       "asked again every 5 s (30 s while the answer stays the same)");
   command
       ->add_option("--refresh-metrics-interval-ms", flags.refresh_ms, "time between two scrapes of an endpoint, in ms")
@@ -310,7 +336,8 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   AddTlsLimits(*command, flags.tls_limits);
   command
       ->add_option("--endpoint-scheme", flags.endpoint_scheme,
-                   "how endpoints are spoken to: http (1.1), h2c (HTTP/2 in clear text), or https, where they choose "
+                   "how endpoints are spoken to that do not say it themselves: http (1.1), h2c (HTTP/2 in clear text), "
+                   "or https, where they choose "
                    "HTTP/2 or 1.1")
       ->check(CLI::IsMember({"http", "h2c", "https"}))
       ->capture_default_str();

@@ -45,7 +45,7 @@ class Pieces : public ::testing::TestWithParam<std::tuple<Over, Over>> {
     options.listen = {"127.0.0.1", 0};
     serving::PoolOptions pool;
     pool.endpoints.push_back({.id = a.ToString(), .name = a.ToString(), .address = a.host, .port = a.port});
-    if (std::get<1>(GetParam()) == Over::kH2c) pool.scheme = serving::PoolOptions::Scheme::kH2c;
+    if (std::get<1>(GetParam()) == Over::kH2c) pool.scheme = model::Scheme::kH2c;
     options.pools.push_back(std::move(pool));
     auto opened = Gateway::Open(loop_, std::move(options));
     EXPECT_TRUE(opened);
