@@ -262,6 +262,57 @@ Result<int> Run(const Flags& flags) {
   return 0;
 }
 
+// What a request may take, in time and size.
+void AddLimits(CLI::App& command, Flags& flags) {
+  command.add_option("--drain-timeout", flags.drain_seconds, "seconds that running requests get on SIGTERM")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  command
+      .add_option("--endpoint-timeout", flags.silence_seconds, "seconds of silence after which an endpoint is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command.add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
+  command
+      .add_option("--client-body-timeout", flags.body_seconds,
+                  "seconds between two pieces of a request's body after which the client is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command
+      .add_option("--client-body-min-rate", flags.body_rate_min,
+                  "bytes a second that a request's body must come with, beyond that time; 0: however slowly")
+      ->capture_default_str();
+  command.add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+}
+
+// TLS to clients, and how endpoints are spoken to.
+void AddTlsOptions(CLI::App& command, Flags& flags) {
+  command.add_option("--tls-cert", flags.certificates,
+                     "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change; may be "
+                     "repeated, and clients get the one that has the name they ask for, else the first");
+  command.add_option("--tls-key", flags.keys, "file with its key (PEM); as often as --tls-cert, in the same order");
+  command.add_option("--tls-client-ca", flags.client_ca,
+                     "file of authorities (PEM): a client must show a certificate that one of them signed");
+  AddTlsLimits(command, flags.tls_limits);
+  command
+      .add_option("--endpoint-scheme", flags.endpoint_scheme,
+                  "how endpoints are spoken to that do not say it themselves: http (1.1), h2c (HTTP/2 in clear text), "
+                  "or https, where they choose "
+                  "HTTP/2 or 1.1")
+      ->check(CLI::IsMember({"http", "h2c", "https"}))
+      ->capture_default_str();
+  command.add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
+                     "file of authorities (PEM) for endpoints' certificates (default: the system's)");
+  command.add_option("--endpoint-tls-name", flags.endpoint_tls_name,
+                     "name that endpoints' certificates must have (default: the endpoint's address)");
+  command.add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
+                   "believe endpoints whatever certificate they show");
+  command.add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
+                     "file with a certificate to show to endpoints that ask for one (PEM)");
+  command.add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
+}
+
 }  // namespace
 
 CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
@@ -304,52 +355,10 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
       ->check(CLI::Range(50.0, 60000.0))
       ->capture_default_str();
   command->add_flag("--allow-experimental-plugins", flags.experimental, "load Alpha plugins");
-  command->add_option("--drain-timeout", flags.drain_seconds, "seconds that running requests get on SIGTERM")
-      ->check(CLI::Range(0.0, 86400.0))
-      ->capture_default_str();
-  command
-      ->add_option("--endpoint-timeout", flags.silence_seconds,
-                   "seconds of silence after which an endpoint is given up")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  command->add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
-  command
-      ->add_option("--client-body-timeout", flags.body_seconds,
-                   "seconds between two pieces of a request's body after which the client is given up")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  command
-      ->add_option("--client-body-min-rate", flags.body_rate_min,
-                   "bytes a second that a request's body must come with, beyond that time; 0: however slowly")
-      ->capture_default_str();
-  command->add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
+  AddLimits(*command, flags);
   command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
       ->capture_default_str();
-  command->add_option("--tls-cert", flags.certificates,
-                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change; may be "
-                      "repeated, and clients get the one that has the name they ask for, else the first");
-  command->add_option("--tls-key", flags.keys, "file with its key (PEM); as often as --tls-cert, in the same order");
-  command->add_option("--tls-client-ca", flags.client_ca,
-                      "file of authorities (PEM): a client must show a certificate that one of them signed");
-  AddTlsLimits(*command, flags.tls_limits);
-  command
-      ->add_option("--endpoint-scheme", flags.endpoint_scheme,
-                   "how endpoints are spoken to that do not say it themselves: http (1.1), h2c (HTTP/2 in clear text), "
-                   "or https, where they choose "
-                   "HTTP/2 or 1.1")
-      ->check(CLI::IsMember({"http", "h2c", "https"}))
-      ->capture_default_str();
-  command->add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
-                      "file of authorities (PEM) for endpoints' certificates (default: the system's)");
-  command->add_option("--endpoint-tls-name", flags.endpoint_tls_name,
-                      "name that endpoints' certificates must have (default: the endpoint's address)");
-  command->add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
-                    "believe endpoints whatever certificate they show");
-  command->add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
-                      "file with a certificate to show to endpoints that ask for one (PEM)");
-  command->add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
+  AddTlsOptions(*command, flags);
   AddLogOptions(*command);
   command->footer(
       "Examples:\n"

@@ -78,7 +78,7 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptio
 }
 
 Status Gateway::Listen() {
-  const Status listening = server_.Listen(options_.listen, options_.reuse_port);
+  Status listening = server_.Listen(options_.listen, options_.reuse_port);
   if (!listening) return listening;
   if (tls_ != nullptr) tls_->Watch();
   pools_.Start();

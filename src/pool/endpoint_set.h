@@ -24,7 +24,7 @@ class EndpointSet {
     std::vector<model::EndpointId> updated;  // labels or name; same address, state kept
   };
 
-  explicit EndpointSet(Options options) : options_(std::move(options)) {}
+  explicit EndpointSet(Options options) : options_(options) {}
   EndpointSet(const EndpointSet&) = delete;
   EndpointSet& operator=(const EndpointSet&) = delete;
 

@@ -245,7 +245,7 @@ DnsDiscovery::DnsDiscovery(const PluginInfo& info, std::string name, const Param
       port(static_cast<uint16_t>(params.Int("port"))),
       interval(params.DurationOf("interval")),
       scheme(model::SchemeOf(params.String("scheme"))) {
-  const std::string written = params.String("scheme");
+  const std::string& written = params.String("scheme");
   if (written.empty() || scheme != model::Scheme::kOfPool) return;
   problems.Error(params.line(), params.path() + ".scheme", "expected http, h2c or https, got \"" + written + "\"");
 }
