@@ -37,7 +37,9 @@ Task<Result<std::string>> Http1Exchange::ReadBody() {
     const std::array<std::string_view, 1> parts = {"HTTP/1.1 100 Continue\r\n\r\n"};
     c.wire_.Send(parts);
   }
-  c.timer_.SetAfter(c.server_.options_.body_timeout);
+  const HttpServerOptions& options = c.server_.options_;
+  const TimePoint began = c.server_.loop_.Now();
+  TimePoint piece = began;
   for (;;) {
     const Status fed = c.FeedInbox(&body, body_max);
     if (!fed) {
@@ -45,17 +47,18 @@ Task<Result<std::string>> Http1Exchange::ReadBody() {
       co_return tl::unexpected(fed.error());
     }
     if (c.parser_.message_done()) break;
+    c.timer_.Set(BodyDeadline(options, began, piece, body.size()));
     const uint32_t ready = co_await AnyOf(c.wire_.readable(), c.timer_);
     if ((ready & 1u) == 0) {
       close_after_ = true;
-      co_return Fail(Code::kTimeout, "the request's body did not arrive in time");
+      co_return tl::unexpected(BodyLate(options));
     }
     const IoState state = c.ReceiveMore();
     if (state == IoState::kClosed) {
       broken_ = true;
       co_return Fail(Code::kCancelled, "the client left in the middle of its request");
     }
-    if (state == IoState::kOk) c.timer_.SetAfter(c.server_.options_.body_timeout);
+    if (state == IoState::kOk) piece = c.server_.loop_.Now();
   }
   co_return std::move(body);
 }

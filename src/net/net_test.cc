@@ -529,5 +529,37 @@ TEST(Http, APortIsHandedOverWithoutALoss) {
   EXPECT_EQ(first.connections(), 0u);
 }
 
+// Of two that leave a port at the same time, the second does not take the first for one that stays: it would keep its
+// idle connections then.
+TEST(Http, TwoThatLeaveAPortTogetherDoNotHandOverToEachOther) {
+  Loop loop;
+  const auto answer = [](ServerExchange& exchange) -> Task<> { co_await exchange.Respond(200, {}, "ok"); };
+  HttpServer second(loop, {}, answer);
+  ASSERT_TRUE(second.Listen({"127.0.0.1", 0}, /*reuse_port=*/true));
+  HttpServer first(loop, {}, answer);
+  HttpClient client(loop, {});
+  struct Steps {
+    static Task<> Drain(HttpServer* server, size_t* cut, bool* done) {
+      *cut = co_await server->Drain(std::chrono::seconds(20));
+      *done = true;
+    }
+    static Task<> Go(Loop* l, HttpServer* one, HttpServer* two, HttpClient* c) {
+      const auto kept = co_await c->Fetch({.address = two->address()}, std::chrono::seconds(5), 100);
+      EXPECT_TRUE(kept.has_value());
+      EXPECT_TRUE(one->Listen(two->address(), /*reuse_port=*/true));
+      size_t cut = 0;
+      bool one_left = false, two_left = false;
+      const TimePoint began = l->Now();
+      l->Spawn(Drain(one, &cut, &one_left));
+      l->Spawn(Drain(two, &cut, &two_left));
+      while (!one_left || !two_left) co_await runtime::SleepFor(*l, std::chrono::milliseconds(5));
+      EXPECT_LT(l->Now() - began, std::chrono::seconds(15)) << "nothing waits for the end of the drain";
+      l->Stop();
+    }
+  };
+  loop.Spawn(Steps::Go(&loop, &first, &second, &client));
+  loop.Run();
+}
+
 }  // namespace
 }  // namespace sluice::net

@@ -23,10 +23,7 @@ constexpr size_t kGatherMax = 2048;
 ssize_t SendGathered(int fd, std::span<const std::string_view> parts) {
   std::array<char, kGatherMax> buffer;
   char* end = buffer.data();
-  for (const std::string_view part : parts) {
-    std::memcpy(end, part.data(), part.size());
-    end += part.size();
-  }
+  for (const std::string_view part : parts) end += part.copy(end, part.size());
   return send(fd, buffer.data(), static_cast<size_t>(end - buffer.data()), MSG_NOSIGNAL);
 }
 
