@@ -156,10 +156,10 @@ def envoy_with_picker(router, form, grpc_port, first_endpoint, tls=False):
     start_envoy(router, text)
 
 
-def sluice_epp(router, pool, form, tls=False):
+def sluice_epp(router, pool, form, tls=False, under=(), flags=()):
     grpc, health, metrics = free_port(), free_port(), free_port()
-    router.start("picker", SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
-                 "--metrics-port", metrics, "--health-checking", f"--secure-serving={str(tls).lower()}", *endpoint_flags(pool))
+    router.start("picker", *under, SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
+                 "--metrics-port", metrics, "--health-checking", f"--secure-serving={str(tls).lower()}", *endpoint_flags(pool), *flags)
     envoy_with_picker(router, form, grpc, pool[0], tls)
 
 
@@ -186,9 +186,9 @@ def floor(router, pool):
     router.start("router", machine.BUILD / "bench" / "bare_relay", router.port, *pool)
 
 
-def noop(router, pool, form):
+def noop(router, pool, form, under=()):
     grpc = free_port()
-    router.start("picker", machine.BUILD / "bench" / "noop_picker", grpc, *pool)
+    router.start("picker", *under, machine.BUILD / "bench" / "noop_picker", grpc, *pool)
     envoy_with_picker(router, form, grpc, pool[0])
 
 

@@ -111,6 +111,7 @@ class Http2Session final : public Http2Core {
   void Head(Http2Stream& stream);
   void Received(Http2Stream& stream, std::string_view bytes);
   void GiveWindow(Http2Stream& stream);
+  void GiveConnectionWindow(size_t bytes);
   void Close(Http2Stream* stream);
   void TellDraining();
   void PingAnswered();
@@ -119,6 +120,7 @@ class Http2Session final : public Http2Core {
   Accept accept_;
   std::vector<Http2Stream*> streams_;
   bool used_ = false;  // there was a stream
+  size_t unconsumed_ = 0;  // bytes received that the connection has no window for again
   bool draining_ = false;
   bool told_ = false;      // the peer hears that it should open no streams
   bool refusing_ = false;  // the peer knows that it may open no streams

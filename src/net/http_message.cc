@@ -12,6 +12,11 @@ void HeaderList::Clear() {
   items_.clear();
 }
 
+void HeaderList::Reserve(size_t headers, size_t bytes) {
+  items_.reserve(headers);
+  text_.reserve(bytes);
+}
+
 void HeaderList::Add(std::string_view name, std::string_view value) {
   const auto at = static_cast<uint32_t>(text_.size());
   text_.append(name);

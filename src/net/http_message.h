@@ -18,6 +18,7 @@ struct Header {
 class HeaderList {
  public:
   void Clear();
+  void Reserve(size_t headers, size_t bytes);
   void Add(std::string_view name, std::string_view value);
   // For a parser, which hands over a head as it came (AppendText, in pieces) and says where in it the names and values
   // are: NameAt, BeginValue, ValueAt for each header. A name or value that is cut by a piece's end is told in parts.
