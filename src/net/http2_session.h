@@ -119,7 +119,7 @@ class Http2Session final : public Http2Core {
   Options options_;
   Accept accept_;
   std::vector<Http2Stream*> streams_;
-  bool used_ = false;  // there was a stream
+  bool used_ = false;      // there was a stream
   size_t unconsumed_ = 0;  // bytes received that the connection has no window for again
   bool draining_ = false;
   bool told_ = false;      // the peer hears that it should open no streams
