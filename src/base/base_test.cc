@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/base64.h"
+#include "base/byte_block.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/result.h"
@@ -63,6 +64,21 @@ TEST(Text, ParseNumberTakesTheWholeText) {
 TEST(Text, SplitKeepsEmptyPieces) {
   EXPECT_EQ(Split("a,,b", ','), (std::vector<std::string_view>{"a", "", "b"}));
   EXPECT_EQ(Split("", ',').size(), 1u);
+}
+
+TEST(ByteBlock, FindByteSeesEachPlaceOnce) {
+  const auto is_mark = [](auto c) { return (c == '"') | (c >= 0xf0); };
+  for (size_t size = 0; size < 100; ++size) {
+    const std::string text(size, 'x');
+    ASSERT_EQ(FindByte(text, is_mark), size);
+    for (size_t at = 0; at < size; ++at) {
+      std::string marked = text;
+      marked.back() = '\xff';
+      marked[at] = '"';
+      ASSERT_EQ(FindByte(marked, is_mark), at) << size;
+      ASSERT_EQ(FindByte(std::string_view(marked).substr(0, at), is_mark), at) << "bytes behind the end count not";
+    }
+  }
 }
 
 TEST(Base64, Rfc4648Vectors) {

@@ -8,8 +8,6 @@
 
 namespace sluice::extproc {
 
-using observe::Level;
-using observe::Log;
 using runtime::Task;
 
 // One ext_proc stream: the call, the protocol on it, and who decides.

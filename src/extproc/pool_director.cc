@@ -8,7 +8,6 @@
 namespace sluice::extproc {
 
 using observe::Level;
-using observe::Log;
 
 namespace {
 

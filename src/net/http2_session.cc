@@ -228,17 +228,22 @@ Http2Session::~Http2Session() {
   while (!streams_.empty()) Close(streams_.back());
 }
 
+void Http2Session::Drain() {
+  if (used_ || draining_) TellDraining();
+  draining_ = true;
+}
+
 // In two steps, or streams that are on their way would be lost: first the peer hears that it should open no more, and
 // when it has answered a ping behind that, no more are taken.
-void Http2Session::Drain() {
-  if (draining_) return;
-  draining_ = true;
+void Http2Session::TellDraining() {
+  if (told_) return;
+  told_ = true;
   nghttp2_submit_shutdown_notice(session_);
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
 }
 
 void Http2Session::PingAnswered() {
-  if (!draining_ || refusing_) return;
+  if (!told_ || refusing_) return;
   refusing_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
                         NGHTTP2_NO_ERROR, nullptr, 0);
@@ -250,6 +255,8 @@ bool Http2Session::over() const {
 }
 
 void Http2Session::Head(Http2Stream& stream) {
+  used_ = true;
+  if (draining_) TellDraining();
   if (stream.head_too_large_) {
     stream.Start(431, {}, /*end=*/true);
     return;

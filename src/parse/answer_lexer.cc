@@ -1,9 +1,8 @@
 #include "parse/answer_lexer.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <optional>
-
 namespace sluice::parse {
 namespace {
 
@@ -32,50 +31,81 @@ Key KeyOf(std::string_view text) {
   return Key::kOther;
 }
 
-size_t FindFrom(std::string_view text, size_t from, std::string_view wanted) {
-  const void* found = memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
-  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+// Keys within which others matter.
+constexpr bool IsPathTo(Key key) {
+  return key == Key::kUsage || key == Key::kMessage || key == Key::kResponse || key == Key::kMetaInfo ||
+         key == Key::kPromptDetails || key == Key::kInputDetails;
 }
 
-// Whether a JSON text may have token counts. Keys with escapes are none that matter.
-bool MayHaveCounts(std::string_view json) {
-  constexpr std::string_view kUsage = "\"usage\"";
-  for (size_t at = 0; (at = FindFrom(json, at, kUsage)) != std::string_view::npos;) {
-    at += kUsage.size();
-    if (!json.substr(at).starts_with(":null")) return true;
-  }
-  return FindFrom(json, 0, "\"meta_info\"") != std::string_view::npos;
+constexpr std::array<bool, 256> SetOf(std::string_view characters) {
+  std::array<bool, 256> set{};
+  for (const char c : characters) set[static_cast<unsigned char>(c)] = true;
+  return set;
 }
+constexpr std::array<bool, 256> kIsMark = SetOf("\"{}[]\r\n");
+constexpr std::array<bool, 256> kEndsScalar = SetOf("\",:{}[] \t\r\n");
 
 struct Event {
   std::string_view data;
   size_t size = 0;  // with its line ends
 };
 
+size_t FindLineEnd(std::string_view text) {
+  return FindByte(text, [](auto c) { return (c == '\n') | (c == '\r'); });
+}
+// How many bytes the line end at `text` has; 0: there is none, or one that is not common.
+size_t LineEndSize(std::string_view text) {
+  if (text.starts_with('\n')) return 1;
+  return text.starts_with("\r\n") ? 2 : 0;
+}
+
 // The event at the beginning of `text`, when it is whole and of one line of data, perhaps behind its name.
 std::optional<Event> OneLineEvent(std::string_view text) {
   constexpr std::string_view kName = "event:", kField = "data:";
   size_t begin = 0;
-  if (text.starts_with(kName)) begin = text.find('\n') + 1;  // 0 without a line's end: no data then
+  if (text.starts_with(kName)) {
+    begin = FindLineEnd(text);
+    begin += LineEndSize(text.substr(begin));
+  }
   if (!text.substr(begin).starts_with(kField)) return std::nullopt;
   begin += kField.size();
-  const size_t end = text.find('\n', begin);
-  if (end == std::string_view::npos) return std::nullopt;
-  std::string_view data = text.substr(begin, end - begin);
-  const std::string_view line_end = data.ends_with('\r') ? "\r\n" : "\n";
-  data.remove_suffix(line_end.size() - 1);
-  if (!text.substr(end + 1).starts_with(line_end) || data.find('\r') != std::string_view::npos) return std::nullopt;
+  std::string_view data = text.substr(begin);
+  data = data.substr(0, FindLineEnd(data));
+  const size_t end = begin + data.size();
+  const size_t line_end = LineEndSize(text.substr(end));
+  if (line_end == 0 || LineEndSize(text.substr(end + line_end)) != line_end) return std::nullopt;
   if (data.starts_with(' ')) data.remove_prefix(1);
-  return Event{data, end + 1 + line_end.size()};
+  return Event{data, end + 2 * line_end};
+}
+
+// Whether a key that token counts are under begins here. `"usage":null`, which engines write into each event, is none.
+bool IsKeyOfCounts(std::string_view text) {
+  constexpr std::string_view kUsage = "\"usage\"", kMetaInfo = "\"meta_info\"";
+  if (text.starts_with(kUsage)) return !text.substr(kUsage.size()).starts_with(":null");
+  return text.starts_with(kMetaInfo);
 }
 
 }  // namespace
 
-size_t AnswerLexer::PassWithoutCounts(std::string_view next) {
-  if (!between_events()) return 0;
+size_t AnswerLexer::FindKeyOfCounts(std::string_view text) {
+  size_t n = 0;
+  for (; n + kByteBlock + 5 <= text.size(); n += kByteBlock) {
+    const char* const at = text.data() + n;
+    const auto second = LoadBlock(at + 1);
+    const auto like = (LoadBlock(at) == '"') &
+                      (((second == 'u') & (LoadBlock(at + 4) == 'g')) | ((second == 'm') & (LoadBlock(at + 5) == '_')));
+    for (uint32_t bits = BitsOf(like); bits != 0; bits &= bits - 1) {
+      const size_t found = n + static_cast<size_t>(std::countr_zero(bits));
+      if (IsKeyOfCounts(text.substr(found))) return found;
+    }
+  }
+  while ((n = std::min(text.find('"', n), text.size())) < text.size() && !IsKeyOfCounts(text.substr(n))) ++n;
+  return n;
+}
+
+size_t AnswerLexer::PassEvents(std::string_view next) {
   size_t passed = 0;
   while (const auto event = OneLineEvent(next.substr(passed))) {
-    if (MayHaveCounts(event->data)) break;
     if (!event->data.empty() && !event->data.starts_with("[DONE]")) ++events_;
     passed += event->size;
   }
@@ -83,12 +113,15 @@ size_t AnswerLexer::PassWithoutCounts(std::string_view next) {
 }
 
 void JsonLexer::Open(bool object) {
-  if (depth_ < kDepth) {
-    object_[depth_] = object;
-    key_[depth_] = object ? Key::kOther : Key::kElement;
+  const bool first = depth_ == 0 || (depth_ == 1 && InList());
+  if (depth_ == kDepth || (!first && !IsPathTo(key()))) {
+    unheard_ = 1;
+    return;
   }
+  object_[depth_] = object;
+  key_[depth_] = object ? Key::kOther : Key::kElement;
   ++depth_;
-  expect_key_ = InObject();
+  expect_key_ = object;
 }
 
 void JsonLexer::Close() {
@@ -96,14 +129,66 @@ void JsonLexer::Close() {
   expect_key_ = false;
 }
 
-void JsonLexer::EndKey() {
-  const Key key = key_odd_ ? Key::kOther : KeyOf(std::string_view(text_.data(), text_size_));
-  key_[depth_ - 1] = key;  // keys are read within known depth only
+void JsonLexer::StepUnheard(char c) {
+  if (state_ == State::kString) {
+    if (escape_ || c == '\\') {
+      escape_ = !escape_;
+    } else if (c == '"') {
+      state_ = State::kBetween;
+    }
+  } else if (c == '"') {
+    state_ = State::kString;
+  } else if (c == '{' || c == '[') {
+    ++unheard_;
+  } else if (c == '}' || c == ']') {
+    if (--unheard_ == 0) expect_key_ = false;
+  }
+}
+
+size_t JsonLexer::TakeUnheard(std::string_view next) {
+  size_t n = 0;
+  while (unheard_ > 0) {
+    if (state_ == State::kString) {
+      if (!escape_) n += FindStringEnd(next.substr(n));
+    } else {
+      while (n < next.size() && !kIsMark[static_cast<unsigned char>(next[n])]) ++n;
+    }
+    if (n == next.size()) break;
+    const bool line_end = next[n] == '\n' || next[n] == '\r';
+    if (line_end && n > 0) break;
+    StepUnheard(next[n++]);
+    if (line_end) break;
+  }
+  return n;
+}
+
+// Keeps a part of a key or a scalar, as far as there is room.
+void JsonLexer::Keep(std::string_view part) {
+  const size_t room = kTextMax - text_size_;
+  key_odd_ |= part.size() > room;
+  text_size_ += part.copy(text_.data() + text_size_, room);
+}
+
+// The key or scalar that ends with this part: mostly the part itself.
+std::string_view JsonLexer::Whole(std::string_view last_part) {
+  if (text_size_ == 0) return last_part;
+  Keep(last_part);
+  return {text_.data(), text_size_};
+}
+
+size_t JsonLexer::FindScalarEnd(std::string_view text) {
+  size_t n = 0;
+  while (n < text.size() && !kEndsScalar[static_cast<unsigned char>(text[n])]) ++n;
+  return n;
+}
+
+void JsonLexer::EndKey(std::string_view text) {
+  key_[depth_ - 1] = key_odd_ ? Key::kOther : KeyOf(text);  // keys are read within known depth only
 }
 
 bool JsonLexer::At(std::initializer_list<Key> path) const {
   size_t level = InList() ? 1 : 0;
-  if (depth_ > kDepth || depth_ != level + path.size()) return false;
+  if (depth_ != level + path.size()) return false;
   return std::all_of(path.begin(), path.end(), [&](Key key) { return key_[level++] == key; });
 }
 

@@ -3,9 +3,8 @@
 // scalars and of strings. Which of the two an answer is shows in its first byte.
 // Why: token counts and the model's name are read from and written into streams; keeping whole events for a parser
 // would need as much memory as an answer is long (the Responses API repeats it in its last event).
-// Thread rule: plain values, one owner. Cost: Step about 20 instructions a byte, Pass about 4: it takes the
-// inside of keys, strings and numbers, and lines of no interest, in one go. Memory: about 100 bytes, whatever comes.
-// Bytes that are no JSON give no or wrong events, never harm.
+// Thread rule: plain values, one owner. Cost: half an instruction a byte within long strings, five to ten elsewhere.
+// Memory: about 100 bytes, whatever comes. Bytes that are no JSON give no or wrong events, never harm.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +13,8 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string_view>
+
+#include "base/byte_block.h"
 
 namespace sluice::parse {
 
@@ -40,19 +41,19 @@ enum class Key : uint8_t {
 // One JSON text.
 class JsonLexer {
  public:
-  static constexpr size_t kDepth = 5;  // keys are known so deep
+  static constexpr size_t kDepth = 5;  // the deepest key that matters: cached_tokens, of an answer in a list
 
-  // Takes one byte. `sink.OnString(lexer, begin)` runs at the opening (true) and the closing quote of a string that is
-  // a value; `sink.OnScalar(lexer, text)` behind a number, true, false or null (cut at kScalarMax bytes).
+  // Takes the first one or more of the bytes `next` (not empty), and returns how many. `sink.OnString(lexer, begin)`
+  // runs at the opening quote of a string that is a value (true), which is taken alone, and at the closing one (false),
+  // which is the last byte taken; `sink.OnScalar(lexer, text)` behind a number, true, false or null (cut at kTextMax
+  // bytes). Neither runs within an object or array under a key that none of those that matter can be in. A line end is
+  // taken alone: it may be that of a line that the text came in.
   template <class Sink>
-  void Step(char c, Sink& sink);
-  // Takes of `next` what lies within the key, string or scalar that it is in: no sink hears of that. Returns how many
-  // bytes; none between them.
-  size_t Pass(std::string_view next);
+  size_t Take(std::string_view next, Sink& sink);
   void Reset() { *this = JsonLexer(); }
 
   // The innermost key.
-  Key key() const { return depth_ > 0 && depth_ <= kDepth ? key_[depth_ - 1] : Key::kOther; }
+  Key key() const { return depth_ > 0 ? key_[depth_ - 1] : Key::kOther; }
 
   // Whether the keys down to here are exactly these. An array around everything counts as nothing.
   bool At(std::initializer_list<Key> path) const;
@@ -60,46 +61,62 @@ class JsonLexer {
   bool InList() const { return depth_ > 0 && !object_[0]; }
 
  private:
-  static constexpr size_t kScalarMax = 24;
-  static constexpr size_t kKeyMax = 27;
+  static constexpr size_t kTextMax = 27;  // the longest key that matters
   enum class State : uint8_t { kBetween, kKey, kString, kScalar };
 
   void Open(bool object);
   void Close();
-  void EndKey();
-  bool InObject() const { return depth_ > 0 && depth_ <= kDepth && object_[depth_ - 1]; }
+  void EndKey(std::string_view text);
+  // Of `text`, how much is inside of a string: up to its end, an escape or a line end.
+  static size_t FindStringEnd(std::string_view text) {
+    return FindByte(text, [](auto c) { return (c == '"') | (c == '\\') | (c == '\n') | (c == '\r'); });
+  }
+  void Keep(std::string_view part);
+  std::string_view Whole(std::string_view last_part);
+  template <class Sink>
+  size_t TakeScalar(std::string_view next, Sink& sink);
+  template <class Sink>
+  size_t TakeInside(std::string_view next, Sink& sink);
+  size_t TakeUnheard(std::string_view next);
+  // Of `text`, how much a scalar goes on for.
+  static size_t FindScalarEnd(std::string_view text);
+  void StepUnheard(char c);
+  bool InObject() const { return depth_ > 0 && object_[depth_ - 1]; }
 
   State state_ = State::kBetween;
   bool escape_ = false;
   bool expect_key_ = false;
   bool key_odd_ = false;  // too long or with escapes: none that matters
   size_t depth_ = 0;
+  size_t unheard_ = 0;  // open brackets from one on that no sink hears from within; depth_ stays meanwhile
   std::array<bool, kDepth> object_{};
   std::array<Key, kDepth> key_{};
-  std::array<char, kKeyMax> text_{};  // of a key or a scalar
+  std::array<char, kTextMax> text_{};  // of a key or a scalar
   size_t text_size_ = 0;
 };
 
 // A whole answer.
 class AnswerLexer {
  public:
-  // As above, for one byte of the answer; also `sink.OnEnd()` behind each event, or never for plain JSON.
+  // As above, of an answer; also `sink.OnEnd()` behind each event, or never for plain JSON.
   template <class Sink>
-  void Step(char c, Sink& sink);
-  // Takes those of the next bytes that no sink would hear of, as far as they come together; returns how many.
-  size_t Pass(std::string_view next);
-  // For who is interested in token counts only. Between two events: takes those of the next ones that are complete, on
-  // one line, and name no `usage` (but null) and no `meta_info`; returns how many bytes. About 3 instructions a byte.
-  size_t PassWithoutCounts(std::string_view next);
+  size_t Take(std::string_view next, Sink& sink);
+  bool between_events() const {
+    return state_ == State::kField && line_empty_ && data_size_ == 0 && field_size_ == 0 && !after_cr_;
+  }
+  // For who is interested in token counts only. Between two events: takes those of the next ones that are whole and on
+  // one line, and only counts them; returns how many bytes. Not for text beyond FindKeyOfCounts.
+  size_t PassEvents(std::string_view next);
+  // Where in `text` the first key begins that token counts may be under (but "usage":null), or its size. Within a
+  // string quotes have backslashes, so text that a model wrote is hardly taken for one; if it is, that costs time only.
+  static size_t FindKeyOfCounts(std::string_view text);
   // Events with data that came to their end; [DONE] is none.
   uint64_t events() const { return events_; }
 
  private:
+  static constexpr std::string_view kDone = "[DONE]";
   enum class State : uint8_t { kStart, kJson, kField, kAfterColon, kData, kOtherLine };
 
-  bool between_events() const {
-    return state_ == State::kField && line_empty_ && data_size_ == 0 && field_size_ == 0 && !after_cr_;
-  }
   template <class Sink>
   void StepLine(char c, Sink& sink);
   template <class Sink>
@@ -115,101 +132,95 @@ class AnswerLexer {
   JsonLexer json_;
 };
 
-// Line ends are none of a JSON text's strings, but of the lines that it came in.
-inline size_t JsonLexer::Pass(std::string_view next) {
-  if (state_ == State::kBetween || escape_) return 0;
-  const bool scalar = state_ == State::kScalar;
-  size_t n = 0;
-  for (; n < next.size(); ++n) {
-    const char c = next[n];
-    if (c == '"' || c == '\n' || c == '\r') break;
-    if (scalar ? c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == ':' || c == '{' || c == '['
-               : c == '\\') {
-      break;
-    }
+template <class Sink>
+size_t JsonLexer::TakeInside(std::string_view next, Sink& sink) {
+  if (escape_) {
+    escape_ = false;
+    return 1;
   }
-  if (state_ == State::kString) return n;
-  const size_t room = (scalar ? kScalarMax : kKeyMax) - text_size_;
-  std::copy_n(next.data(), std::min(n, room), text_.data() + text_size_);
-  text_size_ += std::min(n, room);
-  if (!scalar) key_odd_ |= n > room;
+  const size_t n = FindStringEnd(next);
+  if (n == next.size() || next[n] != '"') {
+    if (state_ == State::kKey) Keep(next.substr(0, n));
+    if (n > 0) return n;
+    if (next[0] == '\\') escape_ = true;
+    key_odd_ = true;
+    return 1;
+  }
+  if (state_ == State::kKey)
+    EndKey(Whole(next.substr(0, n)));
+  else
+    sink.OnString(*this, false);
+  state_ = State::kBetween;
+  return n + 1;
+}
+
+template <class Sink>
+size_t JsonLexer::TakeScalar(std::string_view next, Sink& sink) {
+  const size_t n = FindScalarEnd(next);
+  if (n == next.size()) {
+    Keep(next);
+  } else {
+    state_ = State::kBetween;
+    sink.OnScalar(*this, Whole(next.substr(0, n)));
+  }
   return n;
 }
 
 template <class Sink>
-void JsonLexer::Step(char c, Sink& sink) {
-  if (state_ == State::kString || state_ == State::kKey) {
-    if (escape_) {
-      escape_ = false;
-      return;
-    }
-    if (c == '\\') {
-      escape_ = key_odd_ = true;
-    } else if (c == '"') {
-      if (state_ == State::kKey)
-        EndKey();
-      else
-        sink.OnString(*this, false);
-      state_ = State::kBetween;
-    } else if (state_ == State::kKey) {
-      if (text_size_ < kKeyMax)
-        text_[text_size_++] = c;
-      else
-        key_odd_ = true;
-    }
-    return;
+size_t JsonLexer::Take(std::string_view next, Sink& sink) {
+  if (unheard_ > 0) return TakeUnheard(next);
+  if (state_ == State::kKey || state_ == State::kString) return TakeInside(next, sink);
+  size_t n = state_ == State::kScalar ? TakeScalar(next, sink) : 0;
+  for (; n < next.size() && (next[n] == ' ' || next[n] == ':' || next[n] == ',' || next[n] == '\t'); ++n) {
+    if (next[n] == ',') expect_key_ = InObject();
   }
-  const bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
-  const bool mark = c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':' || c == '"';
-  if (state_ == State::kScalar) {
-    if (!space && !mark) {
-      if (text_size_ < kScalarMax) text_[text_size_++] = c;
-      return;
-    }
-    state_ = State::kBetween;
-    sink.OnScalar(*this, std::string_view(text_.data(), text_size_));
-  }
-  if (space || c == ':') return;
-  if (c == '{' || c == '[') {
-    Open(c == '{');
-  } else if (c == '}' || c == ']') {
-    Close();
-  } else if (c == ',') {
-    expect_key_ = InObject();
-  } else if (c == '"') {
+  if (n == next.size()) return n;
+  if (next[n] == '"' && expect_key_) {
+    state_ = State::kKey;
+    key_odd_ = expect_key_ = false;
     text_size_ = 0;
-    if (expect_key_) {
-      state_ = State::kKey;
-      key_odd_ = expect_key_ = false;
-    } else {
+    ++n;
+    return n + (n < next.size() ? TakeInside(next.substr(n), sink) : 0);
+  }
+  if (n > 0) return n;
+  switch (next[0]) {
+    case '{':
+    case '[':
+      Open(next[0] == '{');
+      return 1;
+    case '}':
+    case ']':
+      Close();
+      return 1;
+    case '\n':
+    case '\r':
+      return 1;
+    case '"':
       state_ = State::kString;
       sink.OnString(*this, true);
-    }
-  } else {
-    state_ = State::kScalar;
-    text_[0] = c;
-    text_size_ = 1;
+      return 1;
+    default:
+      state_ = State::kScalar;
+      text_size_ = 0;
+      return TakeScalar(next, sink);
   }
-}
-
-inline size_t AnswerLexer::Pass(std::string_view next) {
-  if (state_ == State::kOtherLine) return std::min(next.find_first_of("\r\n"), next.size());
-  // In the data of an event, the first bytes are still compared with [DONE].
-  if (state_ != State::kJson && (state_ != State::kData || data_size_ < 6)) return 0;
-  return json_.Pass(next);
 }
 
 template <class Sink>
-void AnswerLexer::Step(char c, Sink& sink) {
+size_t AnswerLexer::Take(std::string_view next, Sink& sink) {
+  const char c = next.front();
+  const bool line_end = c == '\n' || c == '\r';
   if (state_ == State::kStart) {
-    const bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
-    if (space || static_cast<unsigned char>(c) > 0x7f) return;  // or a byte order mark
+    const bool space = line_end || c == ' ' || c == '\t';
+    if (space || static_cast<unsigned char>(c) > 0x7f) return 1;  // or a byte order mark
     state_ = c == '{' || c == '[' ? State::kJson : State::kField;
   }
-  if (state_ == State::kJson)
-    json_.Step(c, sink);
-  else
-    StepLine(c, sink);
+  if (state_ == State::kJson) return json_.Take(next, sink);
+  if (state_ == State::kOtherLine && !line_end) return std::min(next.find_first_of("\r\n"), next.size());
+  // In the data of an event, the first bytes are still compared with [DONE].
+  if (state_ == State::kData && data_size_ == kDone.size() && !line_end) return json_.Take(next, sink);
+  StepLine(c, sink);
+  return 1;
 }
 
 template <class Sink>
@@ -223,7 +234,6 @@ void AnswerLexer::StepLine(char c, Sink& sink) {
   }
   line_empty_ = false;
   constexpr std::string_view kDataField = "data";
-  constexpr std::string_view kDone = "[DONE]";
   switch (state_) {
     case State::kField:
       if (c == ':') {
@@ -243,7 +253,7 @@ void AnswerLexer::StepLine(char c, Sink& sink) {
         if (c == kDone[data_size_]) ++done_size_;
         ++data_size_;
       }
-      json_.Step(c, sink);
+      json_.Take(std::string_view(&c, 1), sink);
       return;
     default:
       return;
@@ -253,13 +263,13 @@ void AnswerLexer::StepLine(char c, Sink& sink) {
 template <class Sink>
 void AnswerLexer::EndLine(Sink& sink) {
   if (line_empty_) {
-    if (data_size_ > 0 && done_size_ < 6) ++events_;
-    json_.Step(' ', sink);  // ends a scalar
+    if (data_size_ > 0 && done_size_ < kDone.size()) ++events_;
+    json_.Take(" ", sink);  // ends a scalar
     json_.Reset();
     data_size_ = done_size_ = 0;
     sink.OnEnd();
   } else if (state_ == State::kData) {
-    json_.Step('\n', sink);
+    json_.Take("\n", sink);
   }
   state_ = State::kField;
   field_size_ = 0;

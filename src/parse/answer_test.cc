@@ -85,6 +85,19 @@ TEST(UsageReader, TextThatLooksLikeUsageIsText) {
   ExpectUsage("data: {\"a\":\"\\\\\"}\n\nusage: {\"usage\":{\"prompt_tokens\":999}}\n\n", kNothing);
 }
 
+TEST(UsageReader, WhatIsUnderOtherKeysIsPassedOver) {
+  const std::string text = R"(a long text with \"usage\":{\"prompt_tokens\":1}} ]] \\\\)" + std::string(90, 'x');
+  const std::string choices = R"("choices":[{"message":{"content":")" + text +
+                              R"(","usage":{"prompt_tokens":5}}},[],)" + "\n {\"a\": [1, {\"usage\": {}}]}]";
+  const std::string usage = R"("usage":{"prompt_tokens":7,"completion_tokens":2,"x":{"prompt_tokens":9}})";
+  ExpectUsage("{" + choices + "," + usage + "}", {7, 2, 0});
+  ExpectUsage("{" + usage + "," + choices + "}", {7, 2, 0});
+  ExpectUsage("{\"response\":{" + choices + "," + usage + "}}", {7, 2, 0});
+  ExpectUsage("{\"other\":{" + usage + "}}", kNothing);
+  ExpectUsage("{\"" + text + "\":[\"" + text + "\"]," + usage + "}", {7, 2, 0});
+  ExpectUsage("data: {\"choices\":[\"" + text + "\"]}\n\ndata: {" + usage + "}\n\n", {7, 2, 0});
+}
+
 TEST(UsageReader, WhatIsNoCountIsNone) {
   ExpectUsage(R"({"usage":{"prompt_tokens":-1}})", kNothing);
   ExpectUsage(R"({"usage":{"prompt_tokens":1e3}})", kNothing);
@@ -115,6 +128,8 @@ TEST(UsageReader, WholeEventsThatItPassesOverChangeNothing) {
                                           ": usage\n\n",
                                           "data:\n\n",
                                           "event: alone\n\n",
+                                          "event: a\rdata: x\r\r\ndata: y\n\n",
+                                          "data: \"usage\n\n",
                                           "data: a\rb\n\n",
                                           "data: [DONE]\n\n"};
   Rng rng(3);

@@ -18,25 +18,19 @@ void ModelRestorer::OnString(const JsonLexer& json, bool begin) {
 
 void ModelRestorer::Append(std::string_view piece, std::string& out) {
   const size_t held_max = 6 * from_.size() + 2;  // each byte as \uXXXX, and the quotes
-  for (size_t i = 0; i < piece.size();) {
+  while (!piece.empty()) {
+    const std::string_view taken = piece.substr(0, lexer_.Take(piece, *this));
+    piece.remove_prefix(taken.size());
     if (!holding_) {
-      const size_t skipped = lexer_.Pass(piece.substr(i));
-      out += piece.substr(i, skipped);
-      i += skipped;
-      if (i == piece.size()) return;
-    }
-    const char c = piece[i++];
-    lexer_.Step(c, *this);
-    if (!holding_) {
-      out += c;
+      out += taken;
       continue;
     }
-    held_ += c;
+    held_ += taken;
     if (closed_ && RawStringEquals(std::string_view(held_).substr(1, held_.size() - 2), from_)) {
       out += to_;
       held_.clear();
     }
-    if (closed_ || held_.size() > held_max || c == '\n' || c == '\r') Finish(out);
+    if (closed_ || held_.size() > held_max || taken == "\n" || taken == "\r") Finish(out);
   }
 }
 

@@ -34,6 +34,7 @@ void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
       {Key::kCompletionTokens, &Counts::completion}, {Key::kOutputTokens, &Counts::completion},
       {Key::kCacheRead, &Counts::cache_read},        {Key::kCacheCreation, &Counts::cache_creation}};
   for (const Row& row : kUsageRows) {
+    if (row.key != json.key()) continue;
     if (json.At({Key::kUsage, row.key}) || json.At({Key::kMessage, Key::kUsage, row.key}) ||
         json.At({Key::kResponse, Key::kUsage, row.key})) {
       Set(counts_.*row.field, *count, false);
@@ -56,10 +57,13 @@ void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
 }
 
 void UsageReader::AppendText(std::string_view piece) {
+  size_t searched = 0;  // up to here there is no key of counts
   for (size_t i = 0; i < piece.size();) {
-    i += lexer_.PassWithoutCounts(piece.substr(i));
-    i += lexer_.Pass(piece.substr(i));
-    if (i < piece.size()) lexer_.Step(piece[i++], *this);
+    if (lexer_.between_events()) {
+      if (searched <= i) searched = i + AnswerLexer::FindKeyOfCounts(piece.substr(i));
+      i += lexer_.PassEvents(piece.substr(i, searched - i));
+    }
+    if (i < piece.size()) i += lexer_.Take(piece.substr(i), *this);
   }
 }
 
