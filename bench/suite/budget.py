@@ -26,7 +26,7 @@ STAGES = {
     "metrics": ["sluice::serving::RouterMetrics::"],
     "two log lines": ["sluice::serving::LogScores(", "sluice::serving::LogAccess("],
 }
-KERNEL = {"recv": "recv", "sendmsg": "sendmsg", "epoll_wait": "epoll_wait", "write": "write"}
+KERNEL = {"recv": "recv", "send": "send", "sendmsg": "sendmsg", "epoll_wait": "epoll_wait", "write": "write"}
 
 
 def profile(path):

@@ -33,12 +33,6 @@ STAGES = {
     "metrics": ["sluice::serving::RouterMetrics::"],
     "two log lines": ["sluice::serving::LogScores(", "sluice::serving::LogAccess("],
 }
-# Functions by themselves, without what they call.
-LAYERS = {
-    "TLS": lambda library, _: library.startswith(("libssl", "libcrypto")),
-    "HPACK": lambda _, name: name.startswith("nghttp2_hd_"),
-    "HTTP/2 frames and streams": lambda library, name: library.startswith("libnghttp2") and not name.startswith("nghttp2_hd_"),
-}
 
 
 def count(picker, load):
@@ -55,9 +49,9 @@ def count(picker, load):
         under = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}")
         pool = [f"127.0.0.1:{port}", f"127.0.0.2:{port}"]
         if picker == "noop":
-            contenders.noop(router, pool, form, under)
+            contenders.noop(router, pool, form, under=under)
         else:
-            contenders.sluice_epp(router, pool, form, under, ("--refresh-metrics-interval", "60s"))
+            contenders.sluice_epp(router, pool, form, under=under, flags=("--refresh-metrics-interval", "60s"))
         router.await_answer()
         drive(router.port, [*flags, "--requests", requests // 4, "--timeout", 120], 300)
         child = router.processes["picker"]
@@ -80,8 +74,8 @@ def figures(picker, load):
         return sum(n for name, n in counter.items() if name.startswith(tuple(starts))) / requests
 
     rows = {stage: sum_of(cost, starts) for stage, starts in STAGES.items()}
-    for layer, belongs in LAYERS.items():
-        rows[layer] = sum(n for key, n in own.items() if belongs(*key)) / requests
+    # Of this library its own functions alone: it calls all the others.
+    rows["HTTP/2 frames, streams and HPACK (nghttp2)"] = sum(n for (library, _), n in own.items() if library.startswith("libnghttp2")) / requests
     all_of_them = own.total() / requests
     rows["the rest: protocol, streams, buffers, loop, allocator"] = all_of_them - sum(rows.values())
     rows["all"] = all_of_them
@@ -95,7 +89,7 @@ def figures(picker, load):
 def run():
     pages = ["# What a request costs the picker",
              "",
-             "Counted by callgrind behind a real Envoy with one worker; two endpoints, default policy, TLS as by default, no scrapes meanwhile. "
+             "Counted by callgrind behind a real Envoy with one worker; two endpoints, default policy, clear text between the two, no scrapes meanwhile. "
              "Beside it a picker that does nothing (`bench/noop_picker.cc`) on the same transport: the floor. Callgrind slows the "
              "picker down some fifty times, so with 64 at once more messages come in one piece than would otherwise."]
     for load, (title, _, requests, *_) in LOADS.items():

@@ -161,6 +161,7 @@ struct Http2Callbacks {
     nghttp2_option* o = nullptr;
     SLUICE_CHECK(nghttp2_option_new(&o) == 0, "out of memory");
     nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_no_closed_streams(o, 1);  // kept for priorities among streams, up to streams_max of them
     nghttp2_option_set_max_outbound_ack(o, kAcksUnsentMax);
     nghttp2_option_set_max_settings(o, kSettingsMax);
     nghttp2_option_set_stream_reset_rate_limit(o, options.resets_at_once, options.resets_per_second);
