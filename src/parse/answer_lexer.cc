@@ -51,7 +51,7 @@ struct Event {
 };
 
 size_t FindLineEnd(std::string_view text) {
-  return FindByte(text, [](auto c) { return (c == '\n') | (c == '\r'); });
+  return FindByte(text, [](ByteBlock c) { return (c == '\n') | (c == '\r'); });
 }
 // How many bytes the line end at `text` has; 0: there is none, or one that is not common.
 size_t LineEndSize(std::string_view text) {

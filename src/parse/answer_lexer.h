@@ -69,7 +69,7 @@ class JsonLexer {
   void EndKey(std::string_view text);
   // Of `text`, how much is inside of a string: up to its end, an escape or a line end.
   static size_t FindStringEnd(std::string_view text) {
-    return FindByte(text, [](auto c) { return (c == '"') | (c == '\\') | (c == '\n') | (c == '\r'); });
+    return FindByte(text, [](ByteBlock c) { return (c == '"') | (c == '\\') | (c == '\n') | (c == '\r'); });
   }
   void Keep(std::string_view part);
   std::string_view Whole(std::string_view last_part);
