@@ -4,10 +4,10 @@
 //   [--groups G]
 //               [--stream --tokens N] [--timeout S] [--in-flight-max N] [--seed N]
 // Closed loop (--connections: each caller has one request under way; they start evenly over --ramp) or open loop
-// (--rate: R a second, equal gaps, whatever comes back). Sends until --seconds have passed or --requests are out, then
-// waits for the rest. A prompt is three quarters the text of one of G groups (a system prompt) and one quarter text
-// that no other has. An answer is good when it is 200, whole, and, streamed, has at least N events and ends with
-// [DONE]. Prints one line of JSON.
+// (--rate: R a second on average, at random as of many independent callers, whatever comes back). Sends until --seconds
+// have passed or --requests are out, then waits for the rest. A prompt is three quarters the text of one of G groups (a
+// system prompt) and one quarter text that no other has. An answer is good when it is 200, whole, and, streamed, has at
+// least N events and ends with [DONE]. Prints one line of JSON.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -165,8 +165,9 @@ class Driver {
 
   static Task<> OpenLoop(Driver* self) {
     runtime::Timer timer(self->loop_);
-    for (int64_t i = 0;; ++i) {
-      const TimePoint due = self->begin_ + FromSeconds(static_cast<double>(i) / self->options_.rate);
+    std::mt19937_64 random(static_cast<uint64_t>(self->options_.seed));
+    std::exponential_distribution<double> gap(self->options_.rate);
+    for (TimePoint due = self->begin_;; due += FromSeconds(gap(random))) {
       timer.Set(due);
       co_await AnyOf(timer);
       if (!self->MoreToSend()) co_return;

@@ -1,7 +1,7 @@
 // noop_picker: the cheapest endpoint picker: it answers each message of Envoy's ext_proc at once, reads no body and
 // takes the endpoints in turn. What Envoy and this cost together is the floor for Envoy and any picker.
 //   noop_picker PORT ENDPOINT...
-// TLS with a certificate of its own, as pickers have it by default. The health service answers, too.
+// In clear text. The health service answers, too.
 #include <csignal>
 #include <cstdio>
 #include <string>
@@ -12,7 +12,6 @@
 #include "extproc/messages.h"
 #include "net/grpc_server.h"
 #include "net/http2_server.h"
-#include "net/tls_stream.h"
 #include "runtime/signals.h"
 
 namespace sluice {
@@ -88,12 +87,7 @@ int Main(int argc, char** argv) {
     return std::make_unique<Noop>(call, endpoints[next++ % endpoints.size()]);
   });
   extproc::AddHealthService(methods, [] { return true; });
-  const auto tls = net::TlsContext::Make({});
-  if (!tls) {
-    std::fprintf(stderr, "noop_picker: %s\n", tls.error().message.c_str());
-    return 1;
-  }
-  net::Http2Server server(loop, {.session = {.streams_max = 10'000}, .tls = &*tls}, net::GrpcCall::Accept(methods));
+  net::Http2Server server(loop, {.session = {.streams_max = 10'000}}, net::GrpcCall::Accept(methods));
   const Status listening = server.Listen({"127.0.0.1", ParseNumber<uint16_t>(argv[1]).value_or(0)});
   if (!listening) {
     std::fprintf(stderr, "noop_picker: %s\n", listening.error().message.c_str());

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs benchmarks and writes docs/perf/<name>.md: `bench/run.py [gateway budget routing cache worker start scrape latency]` (all without a name).
+"""Runs benchmarks and writes docs/perf/<name>.md: `bench/run.py [gateway budget picker_budget routing cache worker start scrape latency]` (all without a name).
 `bench/run.py system [--only … --scenarios …]` measures Sluice beside other routers (bench/peers.sh installs them); it runs only when named.
 
 Nothing else should run on the machine. Figures are ratios taken in turn within one run; absolute times are of that machine."""
@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from suite.machine import ROOT, SLUICE, cpu_model  # noqa: E402
 
-NAMES = ("start", "gateway", "budget", "worker", "routing", "cache", "scrape", "latency")
+NAMES = ("start", "gateway", "budget", "picker_budget", "worker", "routing", "cache", "scrape", "latency")
 
 
 def write(name, text, folder="docs/perf"):

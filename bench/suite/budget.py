@@ -30,17 +30,21 @@ KERNEL = {"recv": "recv", "sendmsg": "sendmsg", "epoll_wait": "epoll_wait", "wri
 
 
 def profile(path):
-    """Of a callgrind file: inclusive instructions and calls by function, and all instructions."""
-    names, cost, calls = {}, collections.Counter(), collections.Counter()
-    total, function, callee = 0, "", None
+    """Of a callgrind file: inclusive instructions and calls by function, and all instructions, by (library, function)."""
+    names, cost, calls, own = {}, collections.Counter(), collections.Counter(), collections.Counter()
+    library, function, callee = "", "", None
 
-    def named(text):
+    def named(text, kind="function"):
         number, _, name = text.partition(" ")
-        return names.setdefault(number, name) if name else names[number]
+        return names.setdefault((kind, number), name) if name else names[kind, number]
 
     for line in path.read_text(errors="replace").splitlines():
         if line.startswith("fn="):
             function = named(line[3:])
+        elif line.startswith("ob="):
+            library = pathlib.Path(named(line[3:], "library")).name
+        elif line.startswith("cob="):
+            named(line[4:], "library")
         elif line.startswith("cfn="):
             callee = named(line[4:])
         elif line.startswith("calls="):
@@ -48,13 +52,13 @@ def profile(path):
         elif re.match(r"[+\-*\d]", line):
             instructions = int(line.split()[-1])
             if callee is None:
-                total += instructions
+                own[library, function] += instructions
                 cost[function] += instructions
             else:  # what the call before took in all
                 if callee != function:
                     cost[function] += instructions
                 callee = None
-    return cost, calls, total
+    return cost, calls, own
 
 
 def ask(connection, number, stream):
@@ -87,7 +91,8 @@ def count(stream, events):
 
 
 def figures(stream, events):
-    cost, calls, total = count(stream, events)
+    cost, calls, own = count(stream, events)
+    total = own.total()
 
     def per_request(counter, starts):
         found = sum(n for name, n in counter.items() if name.startswith(tuple(starts)) and "clone .resume" not in name)

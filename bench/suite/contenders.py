@@ -137,8 +137,9 @@ def start_envoy(router, text):
     router.start("envoy", envoy_binary(), "-c", path, "--concurrency", 1, "--disable-hot-restart", "-l", "error")
 
 
-def envoy_with_picker(router, form, grpc_port, first_endpoint):
-    """deploy/envoy/<form>.yaml on this router's port, with one worker and the picker at `grpc_port`."""
+def envoy_with_picker(router, form, grpc_port, first_endpoint, tls=False):
+    """deploy/envoy/<form>.yaml on this router's port, with one worker and the picker at `grpc_port`. Without `tls` they
+    talk in clear text, as a picker beside its Envoy does."""
     text = (ROOT / "deploy" / "envoy" / f"{form}.yaml").read_text().replace("address: 0.0.0.0", "address: 127.0.0.1")
     port = first_endpoint.split(":")[1]
     for old, new in (("port_value: 8081 ", f"port_value: {router.port} "), ("port_value: 19001 ", "port_value: 0 "),
@@ -147,16 +148,19 @@ def envoy_with_picker(router, form, grpc_port, first_endpoint):
         if text.count(old) != 1:
             raise RuntimeError(f"deploy/envoy/{form}.yaml has {old!r} {text.count(old)} times, not once")
         text = text.replace(old, new)
+    if not tls:
+        text, cut = re.subn(r"      # The picker's own certificate.*?(?=      # A picker that cannot be)", "", text, flags=re.DOTALL)
+        assert cut == 1
     machine.wait_for_port(grpc_port)  # Envoy leaves a picker that is not there out for a while
     text = re.sub(r"^admin:\n.*\n", "", text, flags=re.MULTILINE)
     start_envoy(router, text)
 
 
-def sluice_epp(router, pool, form):
+def sluice_epp(router, pool, form, tls=False, under=(), flags=()):
     grpc, health, metrics = free_port(), free_port(), free_port()
-    router.start("picker", SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
-                 "--metrics-port", metrics, "--health-checking", *endpoint_flags(pool))
-    envoy_with_picker(router, form, grpc, pool[0])
+    router.start("picker", *under, SLUICE, "epp", "--host", "127.0.0.1", "--grpc-port", grpc, "--grpc-health-port", health,
+                 "--metrics-port", metrics, "--health-checking", f"--secure-serving={str(tls).lower()}", *endpoint_flags(pool), *flags)
+    envoy_with_picker(router, form, grpc, pool[0], tls)
 
 
 def gie(router, pool, form):
@@ -173,14 +177,18 @@ users: [{{name: u, user: {{}}}}]
 current-context: c
 """)
     router.start("picker", binary, "--pool-name", "fake", "--pool-namespace", "default", "--grpc-port", grpc,
-                 "--grpc-health-port", health, "--metrics-port", metrics, "--metrics-endpoint-auth=false", "--health-checking", "--config-file", router.write("epp.yaml", GIE_CONFIG), "-v", 1, "--zap-encoder",
+                 "--grpc-health-port", health, "--metrics-port", metrics, "--metrics-endpoint-auth=false", "--health-checking", "--secure-serving=false", "--config-file", router.write("epp.yaml", GIE_CONFIG), "-v", 1, "--zap-encoder",
                  "json", "--tracing=false", env={"KUBECONFIG": str(kubeconfig)})
     envoy_with_picker(router, form, grpc, pool[0])
 
 
-def noop(router, pool, form):
+def floor(router, pool):
+    router.start("router", machine.BUILD / "bench" / "bare_relay", router.port, *pool)
+
+
+def noop(router, pool, form, under=()):
     grpc = free_port()
-    router.start("picker", machine.BUILD / "bench" / "noop_picker", grpc, *pool)
+    router.start("picker", *under, machine.BUILD / "bench" / "noop_picker", grpc, *pool)
     envoy_with_picker(router, form, grpc, pool[0])
 
 
@@ -266,12 +274,15 @@ def litellm(router, pool):
 
 # name on the command line: (name in the tables, how it is started)
 ALL = {
+    "floor": ("a relay that knows no HTTP", floor),
     "sluice": ("sluice gateway, round robin", lambda r, p: sluice_gateway(r, p, ROUND_ROBIN)),
     "sluice-prefix": ("sluice gateway, prefix-aware", sluice_gateway),
     "sluice-epp": ("Envoy + sluice epp, full", lambda r, p: sluice_epp(r, p, "full")),
+    "sluice-epp-tls": ("Envoy + sluice epp, full, TLS between them", lambda r, p: sluice_epp(r, p, "full", tls=True)),
     "sluice-epp-lean": ("Envoy + sluice epp, lean", lambda r, p: sluice_epp(r, p, "lean")),
     "gie": ("Envoy + upstream's picker, full", lambda r, p: gie(r, p, "full")),
     "gie-lean": ("Envoy + upstream's picker, lean", lambda r, p: gie(r, p, "lean")),
+    "noop": ("Envoy + a picker that does nothing, full", lambda r, p: noop(r, p, "full")),
     "noop-lean": ("Envoy + a picker that does nothing, lean", lambda r, p: noop(r, p, "lean")),
     "vllm": ("vllm-router, round robin", lambda r, p: rust_router(r, p, "vllm-router", "round_robin")),
     "vllm-cache": ("vllm-router, cache-aware", lambda r, p: rust_router(r, p, "vllm-router", "cache_aware")),

@@ -34,6 +34,8 @@ struct Flags {
   double drain_seconds = 30;
   double silence_seconds = 300;
   size_t body_max = size_t{64} << 20;
+  double body_seconds = 60;
+  size_t body_rate_min = 500;
   int tries = 3;
   uint64_t seed = 0;
   std::vector<std::string> certificates, keys;
@@ -45,16 +47,47 @@ struct Flags {
   std::string endpoint_tls_name;
 };
 
-Result<serving::EndpointName> ParseName(const std::string& text) {
+// "https://10.0.0.1:8000" in its parts. Without a scheme: the one of --endpoint-scheme.
+Result<std::pair<model::Scheme, std::string>> SplitScheme(const std::string& text) {
+  const size_t end = text.find("://");
+  if (end == std::string::npos) return std::pair(model::Scheme::kOfPool, text);
+  const std::string name = text.substr(0, end);
+  const model::Scheme scheme = model::SchemeOf(name);
+  if (scheme != model::Scheme::kOfPool) return std::pair(scheme, text.substr(end + 3));
+  return Fail(Code::kInvalidArgument, "--endpoint '" + text + "': the scheme '" + name + "' is not known" +
+                                          DidYouMean(name, model::kSchemes) +
+                                          "; known are http (HTTP/1.1), h2c (HTTP/2 in clear text) and https");
+}
+
+Result<serving::EndpointName> ParseName(const std::string& text, model::Scheme scheme) {
   const size_t colon = text.rfind(':');
   const auto port = ParseNumber<uint16_t>(colon == std::string::npos ? "" : text.substr(colon + 1));
   std::string host = text.substr(0, colon);
   if (!port || *port == 0 || !net::Resolver::IsName(host)) {
     return Fail(Code::kInvalidArgument, "--endpoint '" + text +
                                             "' is not an endpoint; write IP:PORT or NAME:PORT, as 127.0.0.1:8000, "
-                                            "[::1]:8000 or vllm.example.com:8000");
+                                            "[::1]:8000 or vllm.example.com:8000, and https:// or h2c:// before it "
+                                            "where it is not spoken to as --endpoint-scheme says");
   }
-  return serving::EndpointName{.host = std::move(host), .port = *port};
+  return serving::EndpointName{.host = std::move(host), .port = *port, .scheme = scheme};
+}
+
+Status AddEndpoints(const std::vector<std::string>& texts, serving::PoolOptions& pool) {
+  for (const std::string& text : texts) {
+    const auto parts = SplitScheme(text);
+    if (!parts) return tl::unexpected(parts.error());
+    const auto& [scheme, place] = *parts;
+    const auto address = net::Address::Parse(place);
+    if (!address) {
+      auto name = ParseName(place, scheme);
+      if (!name) return tl::unexpected(name.error());
+      pool.names.push_back(std::move(*name));
+      continue;
+    }
+    pool.endpoints.push_back(
+        {.id = "default/" + place, .name = place, .address = address->host, .port = address->port, .scheme = scheme});
+  }
+  return {};
 }
 
 // "NAME=FILE".
@@ -77,15 +110,19 @@ Result<std::vector<std::pair<std::string, std::string>>> Shadows(const std::vect
 
 // How the pools' endpoints are spoken to.
 Status SetScheme(const Flags& flags, serving::PoolOptions& pool) {
-  using Scheme = serving::PoolOptions::Scheme;
   const net::TlsContext::ClientOptions& tls = flags.endpoint_tls;
-  pool.scheme = flags.endpoint_scheme == "https" ? Scheme::kHttps
-                : flags.endpoint_scheme == "h2c" ? Scheme::kH2c
-                                                 : Scheme::kHttp;
+  pool.scheme = model::SchemeOf(flags.endpoint_scheme);
   const bool tls_given = !tls.ca_path.empty() || !tls.certificate_path.empty() || flags.endpoint_skip_verify ||
                          !flags.endpoint_tls_name.empty();
-  if (tls_given && pool.scheme != Scheme::kHttps) {
-    return Fail(Code::kInvalidArgument, "the --endpoint-… flags about certificates need --endpoint-scheme https");
+  const bool in_files = !pool.endpoints_path.empty() || !pool.config_path.empty();  // which may name https endpoints
+  const auto https = [](const auto& endpoint) { return endpoint.scheme == model::Scheme::kHttps; };
+  const bool tls_used = pool.scheme == model::Scheme::kHttps || in_files ||
+                        std::any_of(pool.endpoints.begin(), pool.endpoints.end(), https) ||
+                        std::any_of(pool.names.begin(), pool.names.end(), https);
+  if (tls_given && !tls_used) {
+    return Fail(
+        Code::kInvalidArgument,
+        "the --endpoint-… flags about certificates need --endpoint-scheme https, or an endpoint that is https://");
   }
   if (tls.certificate_path.empty() != tls.key_path.empty()) {
     return Fail(Code::kInvalidArgument, "--endpoint-client-cert and --endpoint-client-key belong together");
@@ -130,6 +167,8 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
   options.listen = {flags.host, flags.port};
   options.reuse_port = flags.reuse_port;
   options.body_bytes_max = flags.body_max;
+  options.body_timeout = FromSeconds(flags.body_seconds);
+  options.body_rate_min = flags.body_rate_min;
   options.silence_max = FromSeconds(flags.silence_seconds);
   options.drain_timeout = FromSeconds(flags.drain_seconds);
   options.tries_max = flags.tries;
@@ -166,17 +205,7 @@ Result<gateway::GatewayOptions> ToOptions(const Flags& flags) {
       pool.name = "pool-" + std::to_string(i);
     if (!flags.config_files.empty()) pool.config_path = flags.config_files[i];
     if (!flags.endpoint_files.empty()) pool.endpoints_path = flags.endpoint_files[i];
-    for (const std::string& text : flags.endpoints) {
-      const auto address = net::Address::Parse(text);
-      if (!address) {
-        auto name = ParseName(text);
-        if (!name) return tl::unexpected(name.error());
-        pool.names.push_back(std::move(*name));
-        continue;
-      }
-      pool.endpoints.push_back(
-          {.id = "default/" + text, .name = text, .address = address->host, .port = address->port});
-    }
+    if (const Status added = AddEndpoints(flags.endpoints, pool); !added) return tl::unexpected(added.error());
     if (!flags.objects_files.empty()) pool.objects_path = flags.objects_files[i];
     SetFiles(flags, pools == 1, pool);
     if (const Status set = SetScheme(flags, pool); !set) return tl::unexpected(set.error());
@@ -233,6 +262,57 @@ Result<int> Run(const Flags& flags) {
   return 0;
 }
 
+// What a request may take, in time and size.
+void AddLimits(CLI::App& command, Flags& flags) {
+  command.add_option("--drain-timeout", flags.drain_seconds, "seconds that running requests get on SIGTERM")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  command
+      .add_option("--endpoint-timeout", flags.silence_seconds, "seconds of silence after which an endpoint is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command.add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
+  command
+      .add_option("--client-body-timeout", flags.body_seconds,
+                  "seconds between two pieces of a request's body after which the client is given up")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  command
+      .add_option("--client-body-min-rate", flags.body_rate_min,
+                  "bytes a second that a request's body must come with, beyond that time; 0: however slowly")
+      ->capture_default_str();
+  command.add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+}
+
+// TLS to clients, and how endpoints are spoken to.
+void AddTlsOptions(CLI::App& command, Flags& flags) {
+  command.add_option("--tls-cert", flags.certificates,
+                     "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change; may be "
+                     "repeated, and clients get the one that has the name they ask for, else the first");
+  command.add_option("--tls-key", flags.keys, "file with its key (PEM); as often as --tls-cert, in the same order");
+  command.add_option("--tls-client-ca", flags.client_ca,
+                     "file of authorities (PEM): a client must show a certificate that one of them signed");
+  AddTlsLimits(command, flags.tls_limits);
+  command
+      .add_option("--endpoint-scheme", flags.endpoint_scheme,
+                  "how endpoints are spoken to that do not say it themselves: http (1.1), h2c (HTTP/2 in clear text), "
+                  "or https, where they choose "
+                  "HTTP/2 or 1.1")
+      ->check(CLI::IsMember({"http", "h2c", "https"}))
+      ->capture_default_str();
+  command.add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
+                     "file of authorities (PEM) for endpoints' certificates (default: the system's)");
+  command.add_option("--endpoint-tls-name", flags.endpoint_tls_name,
+                     "name that endpoints' certificates must have (default: the endpoint's address)");
+  command.add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
+                   "believe endpoints whatever certificate they show");
+  command.add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
+                     "file with a certificate to show to endpoints that ask for one (PEM)");
+  command.add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
+}
+
 }  // namespace
 
 CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
@@ -267,49 +347,18 @@ CLI::App* AddGatewayCommand(CLI::App& root, Action& action) {
   command->add_option("--pool-name", flags.pool_names, "name of the pool, for logs and metrics");
   command->add_option(
       "--endpoint", flags.endpoints,
-      "IP:PORT or NAME:PORT of a model server, may be repeated; each address of a name is an endpoint, and the name is "
+      "IP:PORT or NAME:PORT of a model server, with http://, h2c:// or https:// before it where it is not spoken to as "
+      "--endpoint-scheme says; may be repeated; each address of a name is an endpoint, and the name is "
       "asked again every 5 s (30 s while the answer stays the same)");
   command
       ->add_option("--refresh-metrics-interval-ms", flags.refresh_ms, "time between two scrapes of an endpoint, in ms")
       ->check(CLI::Range(50.0, 60000.0))
       ->capture_default_str();
   command->add_flag("--allow-experimental-plugins", flags.experimental, "load Alpha plugins");
-  command->add_option("--drain-timeout", flags.drain_seconds, "seconds that running requests get on SIGTERM")
-      ->check(CLI::Range(0.0, 86400.0))
-      ->capture_default_str();
-  command
-      ->add_option("--endpoint-timeout", flags.silence_seconds,
-                   "seconds of silence after which an endpoint is given up")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  command->add_option("--max-body-bytes", flags.body_max, "largest request body")->capture_default_str();
-  command->add_option("--max-tries", flags.tries, "endpoints asked for one request when they cannot be reached")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
+  AddLimits(*command, flags);
   command->add_option("--seed", flags.seed, "seed of random picks, to repeat a run; 0 takes one from the system")
       ->capture_default_str();
-  command->add_option("--tls-cert", flags.certificates,
-                      "file with the certificate and its chain (PEM): the port speaks TLS; reloaded on change; may be "
-                      "repeated, and clients get the one that has the name they ask for, else the first");
-  command->add_option("--tls-key", flags.keys, "file with its key (PEM); as often as --tls-cert, in the same order");
-  command->add_option("--tls-client-ca", flags.client_ca,
-                      "file of authorities (PEM): a client must show a certificate that one of them signed");
-  AddTlsLimits(*command, flags.tls_limits);
-  command
-      ->add_option("--endpoint-scheme", flags.endpoint_scheme,
-                   "how endpoints are spoken to: http (1.1), h2c (HTTP/2 in clear text), or https, where they choose "
-                   "HTTP/2 or 1.1")
-      ->check(CLI::IsMember({"http", "h2c", "https"}))
-      ->capture_default_str();
-  command->add_option("--endpoint-ca", flags.endpoint_tls.ca_path,
-                      "file of authorities (PEM) for endpoints' certificates (default: the system's)");
-  command->add_option("--endpoint-tls-name", flags.endpoint_tls_name,
-                      "name that endpoints' certificates must have (default: the endpoint's address)");
-  command->add_flag("--endpoint-insecure-skip-verify", flags.endpoint_skip_verify,
-                    "believe endpoints whatever certificate they show");
-  command->add_option("--endpoint-client-cert", flags.endpoint_tls.certificate_path,
-                      "file with a certificate to show to endpoints that ask for one (PEM)");
-  command->add_option("--endpoint-client-key", flags.endpoint_tls.key_path, "file with its key (PEM)");
+  AddTlsOptions(*command, flags);
   AddLogOptions(*command);
   command->footer(
       "Examples:\n"

@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   input.remove_prefix(1);
 
   Rng rng(how);
-  ProcessingRequest scratch;
+  ExtProcStream::Scratch scratch;
   ScriptedDirector director;
   if ((how & 1) != 0) director.answer->streaming = true;
   if ((how & 2) != 0) director.answer->model_sent = "m", director.answer->model_asked = "client";

@@ -40,12 +40,12 @@ ExtProcStream::ExtProcStream(const Parts& parts, Director& director, ReplySink& 
 
 void ExtProcStream::OnMessage(std::string_view message) {
   if (closed_) return;
-  if (const Status read = ReadProcessingRequest(message, parts_.scratch); !read) {
+  if (const Status read = ReadProcessingRequest(message, parts_.scratch.in); !read) {
     End(EndCause::kError);
     Close(kGrpcInvalidArgument, read.error().message);
     return;
   }
-  switch (parts_.scratch.kind) {
+  switch (parts_.scratch.in.kind) {
     case Kind::kRequestHeaders:
       OnRequestHeaders(message);
       break;
@@ -72,7 +72,7 @@ void ExtProcStream::OnMessage(std::string_view message) {
 // The views into `message` become views into an own copy, with names in lower case.
 void ExtProcStream::KeepHead(std::string_view message) {
   head_.assign(message);
-  headers_ = parts_.scratch.headers;
+  headers_ = parts_.scratch.in.headers;
   for (HeaderView& header : headers_) {
     const auto moved = [&](std::string_view view) {
       return view.empty() ? std::string_view()
@@ -89,17 +89,24 @@ void ExtProcStream::KeepHead(std::string_view message) {
 
 void ExtProcStream::FindRequestId() {
   request_id_ = LastValue(headers_, kRequestId);
-  request_id_made_ = request_id_.empty();
-  if (request_id_made_) request_id_ = MakeUuid(parts_.rng);
+  if (request_id_.empty()) request_id_ = made_id_ = MakeUuid(parts_.rng);
+}
+
+HeadMutation& ExtProcStream::NewMutation() {
+  HeadMutation& mutation = parts_.scratch.mutation;
+  mutation.set.clear();
+  mutation.remove.clear();
+  mutation.clear_route_cache = false;
+  return mutation;
 }
 
 void ExtProcStream::OnRequestHeaders(std::string_view message) {
   if (request_ != Request::kNothing) return OutOfOrder("a second head of the request");
-  response_bodies_come_ = parts_.scratch.response_bodies_are_sent.value_or(true);
+  response_bodies_come_ = parts_.scratch.in.response_bodies_are_sent.value_or(true);
   KeepHead(message);
   FindRequestId();
   request_ = Request::kHead;
-  if (parts_.scratch.end_of_stream) AnswerBodyless();
+  if (parts_.scratch.in.end_of_stream) AnswerBodyless();
 }
 
 void ExtProcStream::AnswerBodyless() {
@@ -108,6 +115,7 @@ void ExtProcStream::AnswerBodyless() {
   request_ = Request::kAnswered;
   AnswerRequestHead(*routing, 0, /*with_request_headers=*/false);
   head_.clear();
+  request_id_ = {};
   headers_.clear();
 }
 
@@ -115,7 +123,7 @@ void ExtProcStream::OnRequestBody() {
   if (request_ == Request::kNothing) return OutOfOrder("a body before the request's head");
   // Envoy from 1.35 on sends the last piece of a long body twice, now and then (envoyproxy/envoy#46237).
   if (request_ != Request::kHead) return;
-  const ProcessingRequest& in = parts_.scratch;
+  const ProcessingRequest& in = parts_.scratch.in;
   if (body_.size() + in.body.size() > parts_.options.body_bytes_max) {
     return Refuse(
         {.error = {Code::kTooLarge,
@@ -143,7 +151,7 @@ RequestText ExtProcStream::Text() const {
 void ExtProcStream::Prepare(bool last) {
   request_ = Request::kPreparing;
   body_is_last_ = last;
-  if (parts_.options.use_subset_hint) subset_ = SubsetHint(parts_.scratch.metadata);
+  if (parts_.options.use_subset_hint) subset_ = SubsetHint(parts_.scratch.in.metadata);
   if (director_.Prepare(Text(), [this] { Finish(); })) Finish();
 }
 
@@ -172,6 +180,7 @@ bool ExtProcStream::RouteAndAnswer() {
   // What the request was is not needed any more: a long prompt must not be kept as long as its answer takes.
   body_ = std::string();
   head_ = std::string();
+  request_id_ = {};
   headers_ = std::vector<HeaderView>();
   if (!routing->skip_response) return true;
   End(EndCause::kNatural);
@@ -180,17 +189,18 @@ bool ExtProcStream::RouteAndAnswer() {
 }
 
 void ExtProcStream::AnswerRequestHead(const Routing& routing, size_t body_bytes, bool with_request_headers) {
-  HeadMutation mutation;
+  HeadMutation& mutation = NewMutation();
   const std::string length = std::to_string(body_bytes);
-  mutation.set.reserve(headers_.size() + routing.set_headers.size() + 3);
   mutation.set.emplace_back(kDestination, routing.destination);
   if (body_bytes > 0) mutation.set.emplace_back("Content-Length", length);
   if (with_request_headers) AppendEchoed(headers_, mutation.set);
-  if (request_id_made_) mutation.set.emplace_back(kRequestId, request_id_);
+  if (!made_id_.empty()) mutation.set.emplace_back(kRequestId, request_id_);
   mutation.remove = routing.remove_headers;
-  std::erase_if(mutation.set, [&](const auto& header) {
-    return std::find(mutation.remove.begin(), mutation.remove.end(), header.first) != mutation.remove.end();
-  });
+  if (!mutation.remove.empty()) {
+    std::erase_if(mutation.set, [&](const auto& header) {
+      return std::find(mutation.remove.begin(), mutation.remove.end(), header.first) != mutation.remove.end();
+    });
+  }
   for (const auto& [name, value] : routing.set_headers) {
     SetOrReplace(mutation.set, name, value);
     std::erase(mutation.remove, name);  // setting overwrites
@@ -214,7 +224,7 @@ void ExtProcStream::OnResponseHeaders() {
   if (request_ == Request::kNothing) return OutOfOrder("a response before the request's head");
   if (response_ != Response::kNothing) return OutOfOrder("a second head of the response");
   response_ = Response::kHead;
-  const ProcessingRequest& in = parts_.scratch;
+  const ProcessingRequest& in = parts_.scratch.in;
   const bool event_stream = LastValue(in.headers, "content-type").find("text/event-stream") != std::string_view::npos;
   streaming_ = streaming_ || event_stream;
   if (!LastValue(in.headers, "content-encoding").empty()) restorer_.reset();  // names cannot be seen in it
@@ -223,8 +233,7 @@ void ExtProcStream::OnResponseHeaders() {
     const int status = ParseNumber<int>(LastValue(in.headers, ":status")).value_or(0);
     director_.OnResponseHead(status, ServedEndpoint(in.metadata), event_stream, added);
   }
-  HeadMutation mutation;
-  mutation.set.reserve(in.headers.size() + added.size() + 1);
+  HeadMutation& mutation = NewMutation();
   mutation.set.emplace_back("x-went-into-resp-headers", "true");
   AppendEchoed(in.headers, mutation.set);
   for (const auto& [name, value] : added) SetOrReplace(mutation.set, name, value);
@@ -239,7 +248,7 @@ void ExtProcStream::OnResponseBody() {
     return OutOfOrder(response_ == Response::kNothing ? "a body before the response's head"
                                                       : "a body after the response's end");
   }
-  const ProcessingRequest& in = parts_.scratch;
+  const ProcessingRequest& in = parts_.scratch.in;
   const bool end = in.end_of_stream;
   if (routed_ && !in.body.empty()) director_.OnResponseBytes(in.body);
   if (!streaming_) {

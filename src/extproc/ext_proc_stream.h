@@ -44,11 +44,16 @@ class ExtProcStream {
     size_t held_bytes_max = size_t{1} << 20;
     bool use_subset_hint = true;
   };
+  // Of the message that is being read or written: kept, so that the next one has room already.
+  struct Scratch {
+    ProcessingRequest in;
+    HeadMutation mutation;
+  };
   // What the streams of one loop share.
   struct Parts {
     Options options;
-    Rng& rng;                    // for request ids
-    ProcessingRequest& scratch;  // of the message being read
+    Rng& rng;  // for request ids
+    Scratch& scratch;
   };
 
   ExtProcStream(const Parts& parts, Director& director, ReplySink& sink);
@@ -78,6 +83,7 @@ class ExtProcStream {
 
   void KeepHead(std::string_view message);
   void FindRequestId();
+  HeadMutation& NewMutation();
   void AnswerBodyless();
   RequestText Text() const;
   // The request is complete. `last`: its body's end is its own, no trailers follow.
@@ -106,11 +112,11 @@ class ExtProcStream {
   bool peer_ended_ = false;  // while the director prepared
   bool response_bodies_come_ = true;
   bool streaming_ = false;
-  bool request_id_made_ = false;
 
   std::string head_;  // the message of the request's headers
   std::vector<HeaderView> headers_;
-  std::string request_id_;
+  std::string_view request_id_;  // in head_, or the one that was made
+  std::string made_id_;
   std::string body_;
   std::optional<std::vector<std::string>> subset_;
   std::string held_;      // of an answer that is not streamed

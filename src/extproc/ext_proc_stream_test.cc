@@ -37,7 +37,7 @@ struct Exchange {
   }
 
   Rng rng{1};
-  ProcessingRequest scratch;
+  ExtProcStream::Scratch scratch;
   ScriptedDirector director;
   KeptAnswers sink;
   ExtProcStream stream;

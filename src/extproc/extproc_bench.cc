@@ -52,7 +52,7 @@ void BM_Exchange(benchmark::State& state) {
   const std::string response = HeadMessage(3, {{":status", "200"}, {"content-type", "text/event-stream"}});
   const std::string response_end = BodyMessage(5, "", true);
   Rng rng(1);
-  ProcessingRequest scratch;
+  ExtProcStream::Scratch scratch;
   FixedDirector director;
   NoAnswers sink;
   for (auto _ : state) {
@@ -70,7 +70,7 @@ BENCHMARK(BM_Exchange)->Arg(1000)->Arg(1'000'000);
 void BM_StreamedPiece(benchmark::State& state) {
   const std::string piece = BodyMessage(5, std::string(250, 'x'), false);
   Rng rng(1);
-  ProcessingRequest scratch;
+  ExtProcStream::Scratch scratch;
   FixedDirector director;
   NoAnswers sink;
   ExtProcStream stream({.options = {}, .rng = rng, .scratch = scratch}, director, sink);

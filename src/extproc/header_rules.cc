@@ -8,7 +8,7 @@ namespace {
 
 constexpr size_t kEchoedMax = 64;
 
-constexpr std::array<std::string_view, 18> kSystem = {
+constexpr std::array<std::string_view, 17> kSystem = {
     "x-llm-d-inference-fairness-id",
     "x-gateway-inference-fairness-id",
     "x-llm-d-inference-objective",
@@ -26,12 +26,14 @@ constexpr std::array<std::string_view, 18> kSystem = {
     "x-gateway-destination-endpoint",
     "x-gateway-destination-endpoint-served",
     "x-llm-d-request-dropped-reason",
-    "content-length",
 };
 
 }  // namespace
 
-bool IsSystemHeader(std::string_view name) { return std::find(kSystem.begin(), kSystem.end(), name) != kSystem.end(); }
+bool IsSystemHeader(std::string_view name) {
+  if (!name.starts_with("x-")) return name == "content-length";
+  return std::find(kSystem.begin(), kSystem.end(), name) != kSystem.end();
+}
 
 void AppendEchoed(std::span<const HeaderView> headers, Headers& out) {
   if (headers.size() > kEchoedMax) return;

@@ -46,7 +46,7 @@ void WriteList(bool serving, std::string& out) {
 
 }  // namespace
 
-void AddHealthService(net::GrpcMethods& methods, std::function<bool()> serving) {
+void AddHealthService(net::GrpcMethods& methods, const std::function<bool()>& serving) {
   methods.by_path.emplace("/grpc.health.v1.Health/Check", [serving](net::GrpcCall& call) {
     return std::make_unique<UnaryHandler>(call, [serving](std::string& out) { WriteStatus(serving(), out); });
   });

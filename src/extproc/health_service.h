@@ -14,6 +14,6 @@ namespace sluice::extproc {
 inline constexpr std::string_view kExtProcService = "envoy.service.ext_proc.v3.ExternalProcessor";
 
 // Adds the methods of the health service to `methods`. `serving` is asked at each call.
-void AddHealthService(net::GrpcMethods& methods, std::function<bool()> serving);
+void AddHealthService(net::GrpcMethods& methods, const std::function<bool()>& serving);
 
 }  // namespace sluice::extproc

@@ -8,8 +8,6 @@
 
 namespace sluice::extproc {
 
-using observe::Level;
-using observe::Log;
 using runtime::Task;
 
 // One ext_proc stream: the call, the protocol on it, and who decides.
@@ -70,6 +68,7 @@ Result<std::unique_ptr<Picker>> Picker::Open(runtime::Loop& loop, PickerOptions 
                                  .note_log = p.note_log_,
                                  .emit_scores = p.options_.emit_scores});
   if (p.options_.tls) {
+    p.options_.tls->keep_buffers = true;  // an Envoy has one connection a worker
     auto tls = net::TlsFiles::Open(loop, *p.options_.tls, "extproc");
     if (!tls) return tl::unexpected(tls.error());
     p.tls_ = std::move(*tls);

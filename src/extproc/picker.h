@@ -79,7 +79,7 @@ class Picker {
   codec::JsonReader reader_;
   schedule::ReceiptRing receipts_;
   observe::Every note_log_{10};
-  ProcessingRequest scratch_;
+  ExtProcStream::Scratch scratch_;
   serving::Pools pools_;  // one
   serving::DebugRoutes debug_;
   std::optional<DirectorParts> parts_;

@@ -8,7 +8,6 @@
 namespace sluice::extproc {
 
 using observe::Level;
-using observe::Log;
 
 namespace {
 
@@ -53,9 +52,14 @@ tl::expected<Routing, Refusal> PoolDirector::AnyEndpoint() {
 void PoolDirector::ReadHead(const RequestText& request) {
   request_.id = request.id;
   request_.headers.reserve(request.headers.size());
-  for (const HeaderView& header : request.headers) request_.headers.emplace_back(header.name, header.value);
-  request_.fairness_id = HeaderOf(request_, "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id");
-  request_.objective = HeaderOf(request_, "x-llm-d-inference-objective", "x-gateway-inference-objective");
+  for (const HeaderView& header : request.headers) {
+    request_.headers.emplace_back(header.name, header.value);
+    asks_router_ = asks_router_ || header.name.starts_with("x-llm-d-") || header.name.starts_with("x-gateway-");
+  }
+  if (asks_router_) {
+    request_.fairness_id = HeaderOf(request_, "x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id");
+    request_.objective = HeaderOf(request_, "x-llm-d-inference-objective", "x-gateway-inference-objective");
+  }
   request_.subset = request.subset;
   path_ = parse::PathOf(request_);
   path_.resize(std::min(path_.size(), path_.find('?')));
@@ -67,7 +71,9 @@ Status PoolDirector::ReadBody(std::string_view body) {
   route_ = *route;
   const auto facts = parse::ReadRequest(*route, parts_.reader, body, request_);
   if (!facts) return tl::unexpected(facts.error());
-  const std::string_view wanted = HeaderOf(request_, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite");
+  const std::string_view wanted = asks_router_
+                                      ? HeaderOf(request_, "x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
+                                      : std::string_view();
   if (!facts->can_rewrite_model) {
     request_.target_model = wanted;
     return {};

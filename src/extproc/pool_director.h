@@ -66,7 +66,8 @@ class PoolDirector final : public Director {
 
   DirectorParts& parts_;
   TimePoint received_;
-  model::Request request_;  // its views are dead once Route has returned
+  model::Request request_;    // its views are dead once Route has returned
+  bool asks_router_ = false;  // by a header that is meant for routers
   Status read_;
   std::optional<std::string> rewritten_;  // the body in place of the client's
   serving::PromptTokens::Made tokens_;

@@ -52,6 +52,8 @@ Gateway::Gateway(runtime::Loop& loop, GatewayOptions options, std::unique_ptr<ne
       tls_(std::move(tls)),
       server_(loop,
               {.body_bytes_max = options_.body_bytes_max,
+               .body_timeout = options_.body_timeout,
+               .body_rate_min = options_.body_rate_min,
                .error_body = [](const Error& error) { return openai::ErrorBody(error); },
                .tls = tls_ != nullptr ? &tls_->context() : nullptr},
               [this](net::ServerExchange& exchange) { return Handle(exchange); }) {}
@@ -76,7 +78,7 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(runtime::Loop& loop, GatewayOptio
 }
 
 Status Gateway::Listen() {
-  const Status listening = server_.Listen(options_.listen, options_.reuse_port);
+  Status listening = server_.Listen(options_.listen, options_.reuse_port);
   if (!listening) return listening;
   if (tls_ != nullptr) tls_->Watch();
   pools_.Start();

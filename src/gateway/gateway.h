@@ -32,6 +32,8 @@ struct GatewayOptions {
   bool reuse_port = false;  // beside another gateway, which hands over when it drains
   std::vector<serving::PoolOptions> pools;
   size_t body_bytes_max = 64 * 1024 * 1024;
+  Duration body_timeout = std::chrono::seconds(60);  // between two pieces of a request's body
+  size_t body_rate_min = 500;                        // bytes a second that it must come with, beyond that; 0: any
   Duration silence_max = std::chrono::seconds(300);  // an endpoint that sends nothing for so long is given up
   Duration drain_timeout = std::chrono::seconds(30);
   int tries_max = 3;  // endpoints asked for one request

@@ -191,7 +191,7 @@ Task<> InferenceCall::TryOnce() {
   if (!rewritten_from_.empty()) restorer.emplace(request_.target_model, rewritten_from_);
   const uint16_t port = flight.ticket().port != 0 ? flight.ticket().port : target.endpoint->port;
   RelayRequest relay{.address = {target.endpoint->address, port},
-                     .transport = pool_->transport(),
+                     .transport = pool_->TransportTo(*target.endpoint),
                      .method = exchange_.head().method,
                      .target = exchange_.head().target,
                      .headers = headers_,

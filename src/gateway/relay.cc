@@ -19,21 +19,28 @@ namespace {
 constexpr Duration kTogether = std::chrono::microseconds(100);
 constexpr Duration kPause = std::chrono::microseconds(250);
 
-// Starts the client's answer from the endpoint's head. `whole`: its bytes go on as they come, so its length holds.
-void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> added,
-                 bool whole) {
+bool Names(const net::Header& header, std::string_view name) {
+  return header.name.size() == name.size() && EqualsIgnoreCase(header.name, name);
+}
+
+// Starts the client's answer from the endpoint's head, with the headers that Sluice sets and those of plugins instead
+// of the endpoint's of the same names. `whole`: its bytes go on as they come, so its length holds.
+void StartAnswer(net::ServerExchange& exchange, const net::MessageHead& head, std::span<const net::Header> set,
+                 std::span<const std::pair<std::string, std::string>> of_plugins, bool whole) {
   std::vector<net::Header> headers;
-  headers.reserve(head.headers.size() + added.size());
+  headers.reserve(set.size() + of_plugins.size() + head.headers.size());
+  headers.assign(set.begin(), set.end());
+  for (const auto& [name, value] : of_plugins) headers.push_back({name, value});
+  const size_t ours = headers.size();
   for (const net::Header header : head.headers) {
-    if (net::IsHopByHop(header.name) || EqualsIgnoreCase(header.name, "content-length") ||
-        EqualsIgnoreCase(header.name, "date") || EqualsIgnoreCase(header.name, "server")) {
+    if (net::IsHopByHop(header.name) || Names(header, "content-length") || Names(header, "date") ||
+        Names(header, "server")) {
       continue;
     }
     bool replaced = false;
-    for (const net::Header& ours : added) replaced = replaced || EqualsIgnoreCase(ours.name, header.name);
+    for (size_t i = 0; i < ours; ++i) replaced = replaced || Names(header, headers[i].name);
     if (!replaced) headers.push_back(header);
   }
-  headers.insert(headers.end(), added.begin(), added.end());
   exchange.Start(head.status, headers, whole ? head.content_length : std::nullopt);
 }
 
@@ -106,12 +113,12 @@ Task<RelayReport> Relay(net::HttpClient& client, net::ServerExchange& exchange, 
           report.status = call->head().status;
           const auto type = call->head().headers.Get("content-type");
           report.event_stream = type && type->starts_with("text/event-stream");
+          if (report.event_stream) call->ExpectStream();
           if (call->head().headers.Get("content-encoding")) request.restorer = nullptr;  // its names cannot be seen
           std::vector<std::pair<std::string, std::string>> from_plugins;
           observer.OnHead(report.status, from_plugins);
-          std::vector<net::Header> added(request.response_headers.begin(), request.response_headers.end());
-          for (const auto& [name, value] : from_plugins) added.push_back({name, value});
-          StartAnswer(exchange, call->head(), added, /*whole=*/request.restorer == nullptr);
+          StartAnswer(exchange, call->head(), request.response_headers, from_plugins,
+                      /*whole=*/request.restorer == nullptr);
         }
         if (!step.body.empty()) {
           const TimePoint now = loop.Now();

@@ -2,6 +2,7 @@
 // Thread rule: plain values; an Endpoint is immutable once it is in an endpoint set and shared by pointer.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -22,12 +23,20 @@ struct EndpointId {
   bool operator==(const EndpointId&) const = default;
 };
 
+// How an endpoint is spoken to: HTTP/1.1 or HTTP/2 in clear text, or TLS, where it chooses between the two.
+enum class Scheme : uint8_t { kOfPool, kHttp, kH2c, kHttps };
+inline constexpr std::array<std::string_view, 3> kSchemes = {"http", "h2c", "https"};
+// The name's place in kSchemes; kOfPool: it is not there.
+Scheme SchemeOf(std::string_view name);
+std::string_view Name(Scheme scheme);
+
 struct Endpoint {
   std::string id;    // "namespace/name", "namespace/pod-rank-0": stable over restarts; what people see
   std::string name;  // pod or process name
   std::string ns = "default";
   std::string address;  // IP literal
   uint16_t port = 0;
+  Scheme scheme = Scheme::kOfPool;  // in a pool's set it is one of the others
   std::map<std::string, std::string> labels;
 
   std::string host_port() const;  // "10.0.0.1:8000", "[::1]:8000"

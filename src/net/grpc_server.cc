@@ -123,7 +123,7 @@ void GrpcCall::OnData(std::string_view bytes) {
     pending_ = std::string();  // a large message's room is not kept
   } else if (kept) {
     pending_.erase(0, used);
-  } else {
+  } else if (used < bytes.size()) {
     pending_.assign(bytes.substr(used));
   }
 }

@@ -1,7 +1,7 @@
 #include "net/http1_exchange.h"
 
 #include <array>
-#include <cstdio>
+#include <charconv>
 
 #include "base/check.h"
 
@@ -9,6 +9,16 @@ namespace sluice::net {
 
 using runtime::AnyOf;
 using runtime::Task;
+
+namespace {
+constexpr size_t kHeadBytesUsual = 512;  // of an answer: one allocation then
+
+template <typename T>
+void AppendNumber(std::string& out, T value) {
+  char digits[24];
+  out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
+}  // namespace
 
 Task<Result<std::string>> Http1Exchange::ReadBody() {
   HttpConnection& c = connection_;
@@ -27,7 +37,9 @@ Task<Result<std::string>> Http1Exchange::ReadBody() {
     const std::array<std::string_view, 1> parts = {"HTTP/1.1 100 Continue\r\n\r\n"};
     c.wire_.Send(parts);
   }
-  c.timer_.SetAfter(c.server_.options_.body_timeout);
+  const HttpServerOptions& options = c.server_.options_;
+  const TimePoint began = c.server_.loop_.Now();
+  TimePoint piece = began;
   for (;;) {
     const Status fed = c.FeedInbox(&body, body_max);
     if (!fed) {
@@ -35,17 +47,18 @@ Task<Result<std::string>> Http1Exchange::ReadBody() {
       co_return tl::unexpected(fed.error());
     }
     if (c.parser_.message_done()) break;
+    c.timer_.Set(BodyDeadline(options, began, piece, body.size()));
     const uint32_t ready = co_await AnyOf(c.wire_.readable(), c.timer_);
     if ((ready & 1u) == 0) {
       close_after_ = true;
-      co_return Fail(Code::kTimeout, "the request's body did not arrive in time");
+      co_return tl::unexpected(BodyLate(options));
     }
     const IoState state = c.ReceiveMore();
     if (state == IoState::kClosed) {
       broken_ = true;
       co_return Fail(Code::kCancelled, "the client left in the middle of its request");
     }
-    if (state == IoState::kOk) c.timer_.SetAfter(c.server_.options_.body_timeout);
+    if (state == IoState::kOk) piece = c.server_.loop_.Now();
   }
   co_return std::move(body);
 }
@@ -68,20 +81,26 @@ bool Http1Exchange::ClientThere() {
 
 void Http1Exchange::Begin(std::span<const Header> headers, std::optional<uint64_t> content_length) {
   chunked_ = !content_length && body_allowed_ && head_.minor_version >= 1;
-  if (server_.draining() || (!content_length && body_allowed_ && !chunked_)) close_after_ = true;
-  char line[32];
-  out_.append(line, static_cast<size_t>(std::snprintf(line, sizeof line, "HTTP/1.1 %d ", status_)));
-  out_.append(ReasonPhrase(status_)).append("\r\ndate: ").append(server_.DateHeader());
+  if (server_.draining() || head_.wants_close || (!content_length && body_allowed_ && !chunked_)) close_after_ = true;
+  out_.reserve(kHeadBytesUsual);
+  out_.append("HTTP/1.1 ");
+  AppendNumber(out_, status_);
+  out_.append(" ").append(ReasonPhrase(status_)).append("\r\ndate: ").append(server_.DateHeader());
   out_.append("\r\nserver: ").append(server_.options_.server_name).append("\r\n");
   for (const Header& header : headers) {
     out_.append(header.name).append(": ").append(header.value).append("\r\n");
   }
   if (content_length) {
-    out_.append(line, static_cast<size_t>(std::snprintf(line, sizeof line, "content-length: %llu\r\n",
-                                                        static_cast<unsigned long long>(*content_length))));
+    out_.append("content-length: ");
+    AppendNumber(out_, *content_length);
+    out_.append("\r\n");
   }
   if (chunked_) out_.append("transfer-encoding: chunked\r\n");
-  if (close_after_) out_.append("connection: close\r\n");
+  if (close_after_) {
+    out_.append("connection: close\r\n");
+  } else if (head_.minor_version == 0) {
+    out_.append("connection: keep-alive\r\n");  // a client of HTTP/1.0 that asked for it waits for the word
+  }
   out_.append("\r\n");
   waiting_ = true;
 }
@@ -100,8 +119,10 @@ void Http1Exchange::Write(std::span<const std::string_view> parts, bool last) {
   all[n++] = head;
   if (body_allowed_ && bytes > 0) {
     if (chunked_) {
-      const int size = std::snprintf(size_line, sizeof size_line, "%zx\r\n", bytes);
-      all[n++] = {size_line, static_cast<size_t>(size)};
+      char* end = std::to_chars(size_line, size_line + 16, bytes, 16).ptr;
+      *end++ = '\r';
+      *end++ = '\n';
+      all[n++] = {size_line, end};
     }
     SLUICE_CHECK(parts.size() <= 12, "too many parts");
     for (const std::string_view part : parts) all[n++] = part;

@@ -9,6 +9,8 @@ using runtime::Task;
 
 namespace {
 constexpr size_t kPullMax = 256 * 1024;  // bytes that wait for the socket
+// At a drain, a connection without a stream yet may have its first one on its way.
+constexpr Duration kFirstStreamAwaited = std::chrono::seconds(1);
 }  // namespace
 
 Http2Connection::Http2Connection(runtime::Loop& loop, Wire wire, const Http2Times& times,
@@ -73,6 +75,8 @@ void Http2Connection::SetTimer() {
   if (waiting()) {
     if (!write_timed_) timer_.SetAfter(times_.write_timeout);  // from the last byte that the peer took
     write_timed_ = true;
+  } else if (session_->awaiting_first()) {
+    timer_.SetAfter(kFirstStreamAwaited);
   } else if (!received_) {
     timer_.SetAfter(times_.preface_timeout);
   } else if (session_->streams() == 0) {
@@ -107,7 +111,9 @@ Task<> Http2Connection::Talk() {
     wake_.Clear();
     if (cut_) co_return;
     if ((ready & 1u) != 0 && !ReceiveSome()) co_return;
-    if (ready == 8u) co_return;
+    if (ready != 8u) continue;
+    if (waiting() || !session_->awaiting_first()) co_return;
+    session_->Drain();
   }
   co_await Linger();
 }

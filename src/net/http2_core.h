@@ -27,6 +27,8 @@ class Http2Core {
 
   // No new streams; those that are open go on.
   virtual void Drain() = 0;
+  // Drain() was called and waits for the connection's first stream, which may be on its way; one more call ends that.
+  virtual bool awaiting_first() const { return false; }
   virtual size_t streams() const = 0;
   // Nothing will be received or sent any more.
   virtual bool over() const;

@@ -116,14 +116,15 @@ Task<Result<std::string>> Http2Exchange::ReadBody() {
   }
   if (r.head.content_length) r.body.reserve(*r.head.content_length);
   r.reading = true;
+  const TimePoint began = server_.loop_.Now();
   while (!r.ended && !r.too_large && r.stream != nullptr) {
-    timer_.SetAfter(options.body_timeout);
+    timer_.Set(BodyDeadline(options, began, server_.loop_.Now(), r.body.size()));
     r.changed.Clear();
     const uint32_t ready = co_await AnyOf(r.changed, timer_);
     if ((ready & 1u) == 0) {
       r.reading = false;
       r.too_large = true;  // what still comes is of no interest
-      co_return Fail(Code::kTimeout, "the request's body did not arrive in time");
+      co_return tl::unexpected(BodyLate(options));
     }
   }
   r.reading = false;

@@ -31,12 +31,7 @@ struct Listed {
 }  // namespace
 
 Http2Server::Http2Server(runtime::Loop& loop, Http2ServerOptions options, Http2Session::Accept accept)
-    : loop_(loop),
-      options_(std::move(options)),
-      accept_(std::move(accept)),
-      stop_accepting_(loop),
-      gate_(loop),
-      tasks_(loop) {}
+    : loop_(loop), options_(options), accept_(std::move(accept)), stop_accepting_(loop), gate_(loop), tasks_(loop) {}
 
 Http2Server::~Http2Server() = default;
 

@@ -3,6 +3,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -15,6 +16,11 @@ namespace {
 constexpr size_t kAcksUnsentMax = 1000;  // of settings and pings
 constexpr size_t kSettingsMax = 32;      // in one frame
 constexpr uint32_t kFrameBytesMax = 64 * 1024;
+// Of a window; nghttp2 gives it back when half of it has been taken, so it need not hear of each frame.
+constexpr uint32_t kWindowParts = 8;
+// What most heads fit into without growing.
+constexpr size_t kHeadersUsual = 16;
+constexpr size_t kHeadBytesUsual = 512;
 
 }  // namespace
 
@@ -30,6 +36,7 @@ struct Http2Callbacks {
     Http2Session& self = SessionOf(user);
     auto stream = std::make_unique<Http2Stream>(self, frame->hd.stream_id);
     if (nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream.get()) != 0) return 0;
+    stream->head_.headers.Reserve(kHeadersUsual, kHeadBytesUsual);
     stream->index_ = self.streams_.size();
     self.streams_.push_back(stream.release());  // until OnStreamClose
     return 0;
@@ -70,7 +77,7 @@ struct Http2Callbacks {
 
   static int OnData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* bytes, size_t size, void* user) {
     Http2Session& self = SessionOf(user);
-    nghttp2_session_consume_connection(session, size);
+    self.GiveConnectionWindow(size);
     if (Http2Stream* stream = StreamOf(session, id); stream != nullptr) self.Received(*stream, View(bytes, size));
     return 0;
   }
@@ -166,8 +173,8 @@ void Http2Stream::Start(int status, std::span<const Header> headers, bool end) {
   started_ = true;
   finished_ = end;
   const std::string code = std::to_string(status);
-  std::vector<nghttp2_nv> all;
-  all.reserve(headers.size() + 1);
+  thread_local std::vector<nghttp2_nv> all;  // nghttp2 copies it
+  all.clear();
   all.push_back(ToNv(":status", code));
   for (const Header& header : headers) all.push_back(ToNv(header.name, header.value));
   const nghttp2_data_provider body{.source = {.ptr = this}, .read_callback = Http2Callbacks::Read};
@@ -221,17 +228,22 @@ Http2Session::~Http2Session() {
   while (!streams_.empty()) Close(streams_.back());
 }
 
+void Http2Session::Drain() {
+  if (used_ || draining_) TellDraining();
+  draining_ = true;
+}
+
 // In two steps, or streams that are on their way would be lost: first the peer hears that it should open no more, and
 // when it has answered a ping behind that, no more are taken.
-void Http2Session::Drain() {
-  if (draining_) return;
-  draining_ = true;
+void Http2Session::TellDraining() {
+  if (told_) return;
+  told_ = true;
   nghttp2_submit_shutdown_notice(session_);
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
 }
 
 void Http2Session::PingAnswered() {
-  if (!draining_ || refusing_) return;
+  if (!told_ || refusing_) return;
   refusing_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
                         NGHTTP2_NO_ERROR, nullptr, 0);
@@ -243,6 +255,8 @@ bool Http2Session::over() const {
 }
 
 void Http2Session::Head(Http2Stream& stream) {
+  used_ = true;
+  if (draining_) TellDraining();
   if (stream.head_too_large_) {
     stream.Start(431, {}, /*end=*/true);
     return;
@@ -257,8 +271,16 @@ void Http2Session::Received(Http2Stream& stream, std::string_view bytes) {
   GiveWindow(stream);
 }
 
+void Http2Session::GiveConnectionWindow(size_t bytes) {
+  unconsumed_ += bytes;
+  if (unconsumed_ < options_.connection_window / kWindowParts) return;
+  nghttp2_session_consume_connection(session_, std::exchange(unconsumed_, 0));
+}
+
 void Http2Session::GiveWindow(Http2Stream& stream) {
-  if (stream.unconsumed_ == 0 || stream.out_.size() - stream.out_at_ > options_.unsent_bytes_max) return;
+  if (stream.unconsumed_ < options_.stream_window / kWindowParts ||
+      stream.out_.size() - stream.out_at_ > options_.unsent_bytes_max)
+    return;
   nghttp2_session_consume_stream(session_, stream.id_, stream.unconsumed_);
   stream.unconsumed_ = 0;
 }

@@ -98,8 +98,10 @@ class Http2Session final : public Http2Core {
   Http2Session(const Options& options, Accept accept);
   ~Http2Session() override;  // streams that are still open are closed
 
-  // Tells the peer not to open streams any more (GOAWAY); those that are open go on.
+  // Tells the peer not to open streams any more (GOAWAY); those that are open go on. A peer that has not opened any is
+  // told with its first one: many clients lose a request that they were about to send when they hear it.
   void Drain() override;
+  bool awaiting_first() const override { return draining_ && !told_; }
   size_t streams() const override { return streams_.size(); }
   bool over() const override;
 
@@ -109,13 +111,18 @@ class Http2Session final : public Http2Core {
   void Head(Http2Stream& stream);
   void Received(Http2Stream& stream, std::string_view bytes);
   void GiveWindow(Http2Stream& stream);
+  void GiveConnectionWindow(size_t bytes);
   void Close(Http2Stream* stream);
+  void TellDraining();
   void PingAnswered();
 
   Options options_;
   Accept accept_;
   std::vector<Http2Stream*> streams_;
+  bool used_ = false;  // there was a stream
+  size_t unconsumed_ = 0;  // bytes received that the connection has no window for again
   bool draining_ = false;
+  bool told_ = false;      // the peer hears that it should open no streams
   bool refusing_ = false;  // the peer knows that it may open no streams
 };
 

@@ -300,6 +300,28 @@ TEST(Http2, DrainsWithoutANewStream) {
   EXPECT_TRUE(p.server.over());
 }
 
+TEST(Http2, AConnectionThatWasNotUsedYetDrainsWithItsFirstStream) {
+  Pair p;
+  p.server.Drain();
+  EXPECT_TRUE(p.server.awaiting_first());
+  p.Talk();
+  EXPECT_FALSE(p.client.went_away()) << "it would not send what it is about to";
+  const int32_t first = p.client.OpenGrpc("/t.T/Echo");
+  p.client.SendMessage(first, "m", /*end=*/true);
+  p.Talk();
+  EXPECT_EQ(p.client.answers[first].body, Frame("m"));
+  EXPECT_TRUE(p.client.went_away());
+  EXPECT_TRUE(p.server.over());
+
+  Pair silent;
+  silent.server.Drain();
+  silent.server.Drain();  // long enough
+  EXPECT_FALSE(silent.server.awaiting_first());
+  silent.Talk();
+  EXPECT_TRUE(silent.client.went_away());
+  EXPECT_TRUE(silent.server.over());
+}
+
 TEST(Http2, FloodsEndTheConnection) {
   const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   const std::string settings("\0\0\0\4\0\0\0\0\0", 9);

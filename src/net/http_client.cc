@@ -153,6 +153,10 @@ ClientCall::Step ClientCall::Receive() {
   return {Join(c.pieces), std::nullopt};
 }
 
+void ClientCall::ExpectStream() {
+  if (connection_ != nullptr) AcknowledgeLess(connection_->wire.fd());
+}
+
 HttpClient::HttpClient(runtime::Loop& loop, Options options)
     : loop_(loop),
       options_(options),

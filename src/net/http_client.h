@@ -78,6 +78,8 @@ class ClientCall {
   };
   runtime::Source& Readable();
   Step Receive();
+  // The rest of the answer comes in many small pieces, over some time: it may be received more cheaply.
+  void ExpectStream();
 
   bool head_done() const;
   bool done() const;  // the whole response has been received

@@ -12,6 +12,11 @@ void HeaderList::Clear() {
   items_.clear();
 }
 
+void HeaderList::Reserve(size_t headers, size_t bytes) {
+  items_.reserve(headers);
+  text_.reserve(bytes);
+}
+
 void HeaderList::Add(std::string_view name, std::string_view value) {
   const auto at = static_cast<uint32_t>(text_.size());
   text_.append(name);
@@ -20,19 +25,22 @@ void HeaderList::Add(std::string_view name, std::string_view value) {
                     static_cast<uint32_t>(value.size())});
 }
 
-void HeaderList::AppendName(std::string_view piece) {
-  if (items_.empty() || items_.back().value_at != 0) {  // the last header has begun its value: this is a new one
-    items_.push_back({static_cast<uint32_t>(text_.size()), 0, 0, 0});
-  }
-  text_.append(piece);
-  items_.back().name_size += static_cast<uint32_t>(piece.size());
+void HeaderList::NameAt(size_t at, size_t size) {
+  const bool goes_on = !items_.empty() && items_.back().value_at == 0;  // values begin after their names, so never at 0
+  if (!goes_on) items_.push_back({static_cast<uint32_t>(at), 0, 0, 0});
+  Item& item = items_.back();
+  item.name_size = static_cast<uint32_t>(at + size) - item.name_at;
 }
 
-void HeaderList::BeginValue() { items_.back().value_at = static_cast<uint32_t>(text_.size()); }
+void HeaderList::BeginValue() {
+  Item& item = items_.back();
+  item.value_at = item.name_at + item.name_size;
+}
 
-void HeaderList::AppendValue(std::string_view piece) {
-  text_.append(piece);
-  items_.back().value_size += static_cast<uint32_t>(piece.size());
+void HeaderList::ValueAt(size_t at, size_t size) {
+  Item& item = items_.back();
+  if (item.value_size == 0) item.value_at = static_cast<uint32_t>(at);
+  item.value_size = static_cast<uint32_t>(at + size) - item.value_at;
 }
 
 Header HeaderList::operator[](size_t i) const {
@@ -42,7 +50,9 @@ Header HeaderList::operator[](size_t i) const {
 }
 
 std::optional<std::string_view> HeaderList::Get(std::string_view name) const {
-  for (const Header header : *this) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (items_[i].name_size != name.size()) continue;
+    const Header header = (*this)[i];
     if (EqualsIgnoreCase(header.name, name)) return header.value;
   }
   return std::nullopt;
@@ -120,7 +130,8 @@ bool IsHopByHop(std::string_view name) {
   static constexpr std::array<std::string_view, 9> kNames = {
       "connection", "keep-alive",        "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
       "trailer",    "transfer-encoding", "upgrade"};
-  return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view n) { return EqualsIgnoreCase(n, name); });
+  return std::any_of(kNames.begin(), kNames.end(),
+                     [&](std::string_view n) { return n.size() == name.size() && EqualsIgnoreCase(n, name); });
 }
 
 bool IsHeaderValue(std::string_view value) {

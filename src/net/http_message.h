@@ -18,14 +18,17 @@ struct Header {
 class HeaderList {
  public:
   void Clear();
+  void Reserve(size_t headers, size_t bytes);
   void Add(std::string_view name, std::string_view value);
-  // The parser hands names and values over in pieces: name pieces, BeginValue(), value pieces.
-  void AppendName(std::string_view piece);
+  // For a parser, which hands over a head as it came (AppendText, in pieces) and says where in it the names and values
+  // are: NameAt, BeginValue, ValueAt for each header. A name or value that is cut by a piece's end is told in parts.
+  void AppendText(std::string_view piece) { text_.append(piece); }
+  void NameAt(size_t at, size_t size);
   void BeginValue();
-  void AppendValue(std::string_view piece);
+  void ValueAt(size_t at, size_t size);
 
   size_t size() const { return items_.size(); }
-  size_t bytes() const { return text_.size(); }
+  size_t bytes() const { return text_.size(); }  // names and values, or the whole head
   Header operator[](size_t i) const;
   // The first value of that name (case-insensitive).
   std::optional<std::string_view> Get(std::string_view name) const;
@@ -60,6 +63,7 @@ struct MessageHead {
   std::optional<uint64_t> content_length;
   bool chunked = false;
   bool expects_continue = false;
+  bool wants_close = false;  // requests: HTTP/1's "connection: close", or a version that closes unless told otherwise
 
   std::string_view path() const { return std::string_view(target).substr(0, target.find('?')); }
   std::string_view query() const;

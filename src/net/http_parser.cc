@@ -13,29 +13,18 @@ struct HttpParser::Llhttp {
 
   static HttpParser& Owner(llhttp_t* p) { return *static_cast<Llhttp*>(p->data)->owner; }
 
-  static int CheckHead(HttpParser& o, size_t more) {
-    const size_t bytes = o.head_.target.size() + o.head_.headers.bytes() + more;
-    if (bytes <= o.limits_.head_bytes_max) return 0;
-    o.error_ =
-        Error{Code::kHeadersTooLarge,
-              "the request line and headers are over " + std::to_string(o.limits_.head_bytes_max) + " bytes", ""};
-    return -1;
-  }
   static int OnUrl(llhttp_t* p, const char* at, size_t n) {
-    HttpParser& o = Owner(p);
-    if (CheckHead(o, n) != 0) return -1;
-    o.head_.target.append(at, n);
+    Owner(p).head_.target.append(at, n);
     return 0;
   }
   static int OnField(llhttp_t* p, const char* at, size_t n) {
     HttpParser& o = Owner(p);
     if (o.head_done_) return 0;  // a trailer: not forwarded, not kept
-    if (CheckHead(o, n) != 0) return -1;
     if (o.head_.headers.size() > o.limits_.headers_max) {
       o.error_ = Error{Code::kHeadersTooLarge, "more than " + std::to_string(o.limits_.headers_max) + " headers", ""};
       return -1;
     }
-    o.head_.headers.AppendName({at, n});
+    o.head_.headers.NameAt(o.InHead(at), n);
     return 0;
   }
   static int OnFieldComplete(llhttp_t* p) {
@@ -45,9 +34,7 @@ struct HttpParser::Llhttp {
   }
   static int OnValue(llhttp_t* p, const char* at, size_t n) {
     HttpParser& o = Owner(p);
-    if (o.head_done_) return 0;
-    if (CheckHead(o, n) != 0) return -1;
-    o.head_.headers.AppendValue({at, n});
+    if (!o.head_done_) o.head_.headers.ValueAt(o.InHead(at), n);
     return 0;
   }
   static int OnHeadersComplete(llhttp_t* p) {
@@ -55,12 +42,12 @@ struct HttpParser::Llhttp {
     o.head_done_ = true;
     o.head_.minor_version = llhttp_get_http_minor(p);
     o.head_.status = llhttp_get_status_code(p);
-    if (p->type == HTTP_REQUEST)
+    if (p->type == HTTP_REQUEST) {
       o.head_.method = llhttp_method_name(static_cast<llhttp_method_t>(llhttp_get_method(p)));
+      o.head_.wants_close = llhttp_should_keep_alive(p) == 0;
+    }
     if ((p->flags & F_CHUNKED) != 0) o.head_.chunked = true;
     if ((p->flags & F_CONTENT_LENGTH) != 0) o.head_.content_length = p->content_length;
-    const auto expect = o.head_.headers.Get("expect");
-    o.head_.expects_continue = expect && EqualsIgnoreCase(*expect, "100-continue");
     if (o.no_body_) return 1;
     return HPE_PAUSED;
   }
@@ -107,7 +94,7 @@ void HttpParser::Reset(bool no_body) {
   head_.headers.Clear();
   head_.status = 0;
   head_.content_length.reset();
-  head_.chunked = head_.expects_continue = false;
+  head_.chunked = head_.expects_continue = head_.wants_close = false;
   error_.reset();
   head_done_ = message_done_ = started_ = keep_alive_ = false;
   no_body_ = no_body;
@@ -125,15 +112,35 @@ Result<size_t> HttpParser::Feed(std::string_view bytes, std::vector<std::string_
   llhttp_t* parser = &llhttp_->parser;
   if (llhttp_get_errno(parser) == HPE_PAUSED) llhttp_resume(parser);
   if (llhttp_get_errno(parser) == HPE_PAUSED_UPGRADE) llhttp_resume_after_upgrade(parser);
+  const bool in_head = !head_done_;
+  fed_ = bytes.data();
   const llhttp_errno_t code = llhttp_execute(parser, bytes.data(), bytes.size());
-  if (code == HPE_OK) return bytes.size();
-  if (code == HPE_PAUSED || code == HPE_PAUSED_UPGRADE) {
-    return static_cast<size_t>(llhttp_get_error_pos(parser) - bytes.data());
+  if (code == HPE_OK || code == HPE_PAUSED || code == HPE_PAUSED_UPGRADE) {
+    const size_t used =
+        code == HPE_OK ? bytes.size() : static_cast<size_t>(llhttp_get_error_pos(parser) - bytes.data());
+    if (!in_head) return used;
+    if (const Status kept = KeepHead(bytes.substr(0, used)); !kept) return tl::unexpected(kept.error());
+    return used;
   }
   if (error_) return tl::unexpected(*error_);
   const char* reason = llhttp_get_error_reason(parser);
   return Fail(Code::kInvalidArgument,
               std::string("malformed HTTP: ") + (reason != nullptr && *reason != 0 ? reason : "syntax"));
+}
+
+size_t HttpParser::InHead(const char* at) const { return head_.headers.bytes() + static_cast<size_t>(at - fed_); }
+
+Status HttpParser::KeepHead(std::string_view bytes) {
+  if (head_.headers.bytes() + bytes.size() > limits_.head_bytes_max) {
+    return Fail(Code::kHeadersTooLarge,
+                "the request line and headers are over " + std::to_string(limits_.head_bytes_max) + " bytes");
+  }
+  head_.headers.AppendText(bytes);
+  if (head_done_) {
+    const auto expect = head_.headers.Get("expect");
+    head_.expects_continue = expect && EqualsIgnoreCase(*expect, "100-continue");
+  }
+  return {};
 }
 
 Status HttpParser::FeedEof() {

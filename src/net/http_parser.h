@@ -48,10 +48,16 @@ class HttpParser {
  private:
   struct Llhttp;
   friend struct Llhttp;
+  // Where in the head a byte of what is being fed will be.
+  size_t InHead(const char* at) const;
+  // What was parsed of a head. kHeadersTooLarge: more than the limit.
+  Status KeepHead(std::string_view bytes);
+
   std::unique_ptr<Llhttp> llhttp_;
   Limits limits_;
   MessageHead head_;
   std::optional<Error> error_;
+  const char* fed_ = nullptr;  // the first of the bytes that are being fed
   std::vector<std::string_view>* body_ = nullptr;
   bool head_done_ = false;
   bool message_done_ = false;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -37,11 +38,24 @@ class Handshaking final : public ServerConnection {
   Wire& wire_;
 };
 
-// A handshake whose last packet is lost is repeated after a second.
-constexpr Duration kHandshakesEnd = std::chrono::milliseconds(1500);
+constexpr double kBodySecondsMax = 1e6;
 
 std::string DefaultErrorBody(const Error& error) { return error.message + "\n"; }
 }  // namespace
+
+TimePoint BodyDeadline(const HttpServerOptions& options, TimePoint began, TimePoint piece, size_t bytes) {
+  if (options.body_rate_min == 0) return piece + options.body_timeout;
+  const double seconds = static_cast<double>(bytes) / static_cast<double>(options.body_rate_min);
+  return std::min(piece, began + FromSeconds(std::min(seconds, kBodySecondsMax))) + options.body_timeout;
+}
+
+Error BodyLate(const HttpServerOptions& options) {
+  std::string message = "the request's body did not arrive in time";
+  if (options.body_rate_min != 0) {
+    message += "; it must come with " + std::to_string(options.body_rate_min) + " bytes a second at least";
+  }
+  return Error{Code::kTimeout, std::move(message), ""};
+}
 
 HttpServer::HttpServer(runtime::Loop& loop, HttpServerOptions options, Handler handler)
     : loop_(loop),
@@ -75,17 +89,11 @@ Task<> HttpServer::Accept(HttpServer* server) {
   const std::function<void(int)> start = [server](int fd) { server->StartConnection(fd); };
   co_await AcceptConnections(server->loop_, *server->listener_, server->stop_accepting_, start);
   if (server->shared_port_) {
-    server->handed_over_ = co_await SendElsewhere(server->loop_, server->listener_->fd(), start);
+    server->handed_over_ = co_await HandOver(server->loop_, server->listener_, start);
+  } else {
+    AcceptWaiting(server->listener_->fd(), start);
+    server->listener_.Reset();
   }
-  if (server->handed_over_) {  // handshakes that had begun with this process
-    runtime::Timer timer(server->loop_);
-    timer.SetAfter(kHandshakesEnd);
-    while (co_await AnyOf(server->listener_->readable, timer) == 1u) {
-      AcceptWaiting(server->listener_->fd(), start);
-    }
-  }
-  AcceptWaiting(server->listener_->fd(), start);
-  server->listener_.Reset();
   server->accepted_all_.Set();
 }
 

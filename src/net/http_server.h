@@ -32,9 +32,12 @@ struct HttpServerOptions {
   size_t body_bytes_max = 64 * 1024 * 1024;
   size_t pipelined_bytes_max = 64 * 1024;  // read ahead while a response is under way
   size_t connections_max = 20'000;
-  size_t requests_max = 20'000;                       // at once, where connections hold several
-  Duration head_timeout = std::chrono::seconds(15);   // from the first byte of a request to the end of its head
-  Duration body_timeout = std::chrono::seconds(60);   // between two pieces of a body
+  size_t requests_max = 20'000;                      // at once, where connections hold several
+  Duration head_timeout = std::chrono::seconds(15);  // from the first byte of a request to the end of its head
+  Duration body_timeout = std::chrono::seconds(60);  // between two pieces of a body
+  // Bytes a second that a whole body must come with, beyond body_timeout; 0: however slowly. Else a client that sends a
+  // byte now and then would never end.
+  size_t body_rate_min = 500;
   Duration idle_timeout = std::chrono::seconds(120);  // between requests
   Duration write_timeout = std::chrono::seconds(60);  // a client that reads nothing for so long is dropped
   // Body (JSON) for errors that the server answers itself.
@@ -43,6 +46,11 @@ struct HttpServerOptions {
   Http2Session::Options http2{.forgo_at_once = false, .resets_at_once = 1000, .resets_per_second = 200};
   const TlsContext* tls = nullptr;  // null: clear text
 };
+
+// When a body is given up that began to come at `began`, had its last piece at `piece`, and has so many bytes.
+TimePoint BodyDeadline(const HttpServerOptions& options, TimePoint began, TimePoint piece, size_t bytes);
+// What the client is told.
+Error BodyLate(const HttpServerOptions& options);
 
 class HttpServer;
 class Wire;

@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 
+#include "base/text.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 
@@ -30,17 +31,51 @@ TEST(Address, ParsesLiteralsAndSaysWhatIsWrong) {
 
 TEST(HeaderList, PiecesJoinAndEmptyValuesDoNotMergeNeighbours) {
   HeaderList list;
-  list.AppendName("X-");
-  list.AppendName("One");
+  list.NameAt(0, 2);
+  list.AppendText("X-");
+  list.NameAt(2, 3);
   list.BeginValue();
-  list.AppendName("Two");
+  list.NameAt(8, 3);
   list.BeginValue();
-  list.AppendValue("a");
-  list.AppendValue("b");
+  list.ValueAt(13, 1);
+  list.AppendText("One:\r\nTwo: a");
+  list.ValueAt(14, 1);
+  list.AppendText("b\r\n\r\n");
   ASSERT_EQ(list.size(), 2u);
   EXPECT_EQ(list.Get("x-one"), "");
   EXPECT_EQ(list.Get("TWO"), "ab");
   EXPECT_EQ(list.Get("three"), std::nullopt);
+}
+
+TEST(HttpParser, AHeadIsTheSameWhereverItIsCut) {
+  const std::string head = "POST /v1/x?y=1 HTTP/1.1\r\nHost:  a b \r\nempty:\r\nX-Long-Name: one,\ttwo\r\n\r\n";
+  for (size_t first = 0; first <= head.size(); ++first) {
+    for (const size_t step : {size_t{1}, size_t{7}, head.size()}) {
+      HttpParser parser(HttpParser::Kind::kRequest, {});
+      std::vector<std::string_view> body;
+      for (size_t at = 0; at < head.size();) {
+        std::string piece = head.substr(at, at < first ? first - at : step);  // gone after it was fed
+        ASSERT_EQ(parser.Feed(piece, body).value_or(0), piece.size());
+        at += piece.size();
+      }
+      ASSERT_TRUE(parser.head_done());
+      EXPECT_EQ(parser.head().target, "/v1/x?y=1");
+      ASSERT_EQ(parser.head().headers.size(), 3u);
+      EXPECT_EQ(TrimSpace(*parser.head().headers.Get("host")), "a b");
+      EXPECT_EQ(parser.head().headers.Get("empty"), "");
+      EXPECT_EQ(parser.head().headers.Get("x-long-name"), "one,\ttwo");
+    }
+  }
+}
+
+TEST(HttpParser, BlanksWithoutEndAreTooMuchOfAHead) {
+  HttpParser parser(HttpParser::Kind::kRequest, {.head_bytes_max = 1000});
+  std::vector<std::string_view> body;
+  EXPECT_TRUE(parser.Feed("GET / HTTP/1.1\r\nx:", body));
+  Result<size_t> fed = 0;
+  for (int i = 0; i < 20 && fed; ++i) fed = parser.Feed(std::string(100, ' '), body);
+  ASSERT_FALSE(fed);
+  EXPECT_EQ(fed.error().code, Code::kHeadersTooLarge);
 }
 
 // A server whose handler is chosen by path, on a free port.
@@ -268,6 +303,17 @@ TEST(Http, PipelinedRequestsAreAnsweredInOrder) {
   EXPECT_NE(answer.find("\r\n\r\nB", a), std::string::npos) << answer;
 }
 
+// Who shares a connection would send the next request on it otherwise, and lose it.
+TEST(Http, AnAnswerSaysWhetherItsConnectionEnds) {
+  const std::string ends = "\r\nconnection: close\r\n";
+  EXPECT_NE(Raw("POST /echo HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_NE(Raw("POST /echo HTTP/1.0\r\ncontent-length: 0\r\n\r\n").find(ends), std::string::npos);
+  EXPECT_EQ(Raw("POST /echo HTTP/1.1\r\ncontent-length: 0\r\n\r\n", {}, true).find("\r\nconnection:"),
+            std::string::npos);
+  const std::string kept = Raw("POST /echo HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n", {}, true);
+  EXPECT_NE(kept.find("\r\nconnection: keep-alive\r\n"), std::string::npos) << kept;
+}
+
 TEST(Http, ExpectContinueIsAnswered) {
   const std::string answer =
       Raw("POST /echo HTTP/1.1\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: 2\r\n\r\n", {}, true);
@@ -481,6 +527,38 @@ TEST(Http, APortIsHandedOverWithoutALoss) {
   EXPECT_GT(at_first, 0);
   EXPECT_GE(at_second, 100);
   EXPECT_EQ(first.connections(), 0u);
+}
+
+// Of two that leave a port at the same time, the second does not take the first for one that stays: it would keep its
+// idle connections then.
+TEST(Http, TwoThatLeaveAPortTogetherDoNotHandOverToEachOther) {
+  Loop loop;
+  const auto answer = [](ServerExchange& exchange) -> Task<> { co_await exchange.Respond(200, {}, "ok"); };
+  HttpServer second(loop, {}, answer);
+  ASSERT_TRUE(second.Listen({"127.0.0.1", 0}, /*reuse_port=*/true));
+  HttpServer first(loop, {}, answer);
+  HttpClient client(loop, {});
+  struct Steps {
+    static Task<> Drain(HttpServer* server, size_t* cut, bool* done) {
+      *cut = co_await server->Drain(std::chrono::seconds(20));
+      *done = true;
+    }
+    static Task<> Go(Loop* l, HttpServer* one, HttpServer* two, HttpClient* c) {
+      const auto kept = co_await c->Fetch({.address = two->address()}, std::chrono::seconds(5), 100);
+      EXPECT_TRUE(kept.has_value());
+      EXPECT_TRUE(one->Listen(two->address(), /*reuse_port=*/true));
+      size_t cut = 0;
+      bool one_left = false, two_left = false;
+      const TimePoint began = l->Now();
+      l->Spawn(Drain(one, &cut, &one_left));
+      l->Spawn(Drain(two, &cut, &two_left));
+      while (!one_left || !two_left) co_await runtime::SleepFor(*l, std::chrono::milliseconds(5));
+      EXPECT_LT(l->Now() - began, std::chrono::seconds(15)) << "nothing waits for the end of the drain";
+      l->Stop();
+    }
+  };
+  loop.Spawn(Steps::Go(&loop, &first, &second, &client));
+  loop.Run();
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ class Protocols : public ::testing::TestWithParam<Spoken> {
   bool encrypted() const { return GetParam() == Spoken::kTlsHttp1 || GetParam() == Spoken::kTlsHttp2; }
   bool http2() const { return GetParam() == Spoken::kH2c || GetParam() == Spoken::kTlsHttp2; }
 
-  void Start(HttpServerOptions options = {}) {
+  void Start(HttpServerOptions options = {}, bool reuse_port = false) {
     if (encrypted()) {
       auto opened = TlsFiles::Open(
           loop_, {.certificate_path = files_.certificate(), .key_path = files_.key(), .protocols = {"h2", "http/1.1"}},
@@ -55,7 +55,7 @@ class Protocols : public ::testing::TestWithParam<Spoken> {
       transport_.emplace(ClientTransport::H2c());
     }
     server_.emplace(loop_, std::move(options), [this](ServerExchange& exchange) { return Handle(exchange); });
-    const Status listening = server_->Listen({"127.0.0.1", 0});
+    const Status listening = server_->Listen({"127.0.0.1", 0}, reuse_port);
     ASSERT_TRUE(listening) << listening.error().message;
     client_.emplace(loop_, HttpClient::Options{});
   }
@@ -216,6 +216,56 @@ TEST_P(Protocols, DrainLetsRunningRequestsFinish) {
   loop_.Run();
   EXPECT_EQ(ok, 8);
   EXPECT_EQ(server_->connections(), 0u);
+}
+
+struct Tally {
+  int good = 0, bad = 0, after = 0;
+  bool stop = false;
+};
+
+// One call after the other, on connections that others use too, or each on a new one. None is sent twice but one of
+// which nothing had left when its HTTP/2 connection heard GOAWAY, as Fetch() does.
+Task<> Ask(Protocols* t, bool fresh, Tally* tally) {
+  while (!tally->stop) {
+    ClientRequest request = t->To("/slow");
+    request.fresh = fresh;
+    auto call = co_await t->client_->Start(request);
+    bool ok = call.has_value();
+    while (ok && !call->done()) {
+      co_await AnyOf(call->Readable());
+      ok = !call->Receive().error;
+    }
+    if (!ok && t->http2() && call && call->reused() && call->received_nothing()) continue;
+    ++(ok ? tally->good : tally->bad);
+  }
+}
+
+TEST_P(Protocols, APortIsHandedOverWithStreamsInFlight) {
+  Start({}, /*reuse_port=*/true);
+  Tally tally;
+  HttpServerOptions options;
+  options.tls = tls_ ? &tls_->context() : nullptr;
+  HttpServer next(loop_, options, [this, &tally](ServerExchange& exchange) -> Task<> {
+    ++tally.after;
+    return Handle(exchange);
+  });
+  for (int i = 0; i < 6; ++i) loop_.Spawn(Ask(this, /*fresh=*/i < 2, &tally));
+  loop_.Spawn([](Protocols* t, HttpServer* follower, Tally* n) -> Task<> {
+    while (n->good < 20) co_await runtime::SleepFor(t->loop_, std::chrono::milliseconds(1));
+    EXPECT_TRUE(follower->Listen(t->server_->address(), /*reuse_port=*/true));
+    EXPECT_EQ(co_await t->server_->Drain(std::chrono::seconds(10)), 0u);
+    EXPECT_EQ(t->server_->connections(), 0u);
+    const int then = n->good;
+    while (n->good + n->bad < then + 40) co_await runtime::SleepFor(t->loop_, std::chrono::milliseconds(1));
+    n->stop = true;
+    while (t->server_->active_requests() + follower->active_requests() > 0) {
+      co_await runtime::SleepFor(t->loop_, std::chrono::milliseconds(1));
+    }
+    t->loop_.Stop();
+  }(this, &next, &tally));
+  loop_.Run();
+  EXPECT_EQ(tally.bad, 0);
+  EXPECT_GE(tally.after, 40);
 }
 
 TEST_P(Protocols, ASlowReaderHoldsUpOnlyItself) {

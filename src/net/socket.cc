@@ -17,6 +17,29 @@ namespace sluice::net {
 namespace {
 constexpr int kBacklog = 4096;
 
+// Parts that are smaller together are sent from one buffer: that is less than what the kernel does for each vector.
+constexpr size_t kGatherMax = 2048;
+
+ssize_t SendGathered(int fd, std::span<const std::string_view> parts) {
+  std::array<char, kGatherMax> buffer;
+  char* end = buffer.data();
+  for (const std::string_view part : parts) end += part.copy(end, part.size());
+  return send(fd, buffer.data(), static_cast<size_t>(end - buffer.data()), MSG_NOSIGNAL);
+}
+
+ssize_t SendVectors(int fd, std::span<const std::string_view> parts) {
+  std::array<iovec, 16> vectors;
+  SLUICE_CHECK(parts.size() <= vectors.size(), "too many parts for one send");
+  size_t n = 0;
+  for (const std::string_view part : parts) {
+    if (!part.empty()) vectors[n++] = {const_cast<char*>(part.data()), part.size()};
+  }
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = n;
+  return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
 std::string SystemError() { return std::strerror(errno); }
 
 void SetKeepAlive(int fd) {
@@ -112,6 +135,11 @@ runtime::Task<Result<runtime::DescriptorPtr>> Connect(runtime::Loop& loop, Addre
   co_return std::move(descriptor);
 }
 
+void AcknowledgeLess(int fd) {
+  const int zero = 0;
+  setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof zero);
+}
+
 IoResult Receive(int fd, std::span<char> into) {
   const ssize_t n = recv(fd, into.data(), into.size(), 0);
   if (n > 0) return {IoState::kOk, static_cast<size_t>(n)};
@@ -120,17 +148,12 @@ IoResult Receive(int fd, std::span<char> into) {
 }
 
 IoResult SendParts(int fd, std::span<const std::string_view> parts) {
-  std::array<iovec, 16> vectors;
-  SLUICE_CHECK(parts.size() <= vectors.size(), "too many parts for one send");
-  size_t n = 0;
-  for (const std::string_view part : parts) {
-    if (!part.empty()) vectors[n++] = {const_cast<char*>(part.data()), part.size()};
-  }
-  if (n == 0) return {IoState::kOk, 0};
-  msghdr message{};
-  message.msg_iov = vectors.data();
-  message.msg_iovlen = n;
-  const ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+  size_t bytes = 0;
+  for (const std::string_view part : parts) bytes += part.size();
+  if (bytes == 0) return {IoState::kOk, 0};
+  const ssize_t sent = parts.size() == 1     ? send(fd, parts[0].data(), bytes, MSG_NOSIGNAL)
+                       : bytes <= kGatherMax ? SendGathered(fd, parts)
+                                             : SendVectors(fd, parts);
   if (sent >= 0) return {IoState::kOk, static_cast<size_t>(sent)};
   if (errno == EAGAIN || errno == EINTR) return {IoState::kWouldBlock};
   return {IoState::kClosed};

@@ -182,6 +182,7 @@ int ChooseCertificate(SSL* ssl, int*, void* others) {
 Result<ContextPtr> NewServerContext(const TlsContext::Options& options, std::string* protocols) {
   ContextPtr made = NewContext(TLS_server_method(), options.version_min);
   SSL_CTX* context = made.get();
+  if (options.keep_buffers) SSL_CTX_clear_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_alpn_select_cb(context, ChooseProtocol, protocols);
   if (const Status used = UseCipherSuites(context, options.cipher_suites); !used) return tl::unexpected(used.error());
   if (options.client_ca_path.empty()) return made;
@@ -324,8 +325,8 @@ bool TlsStream::Receive(std::string_view encrypted, std::span<char> plain, size_
   s.pipe = {.in = encrypted, .out = &s.to_peer};
   if (!ready() && !Handshake()) return false;
   if (!ready()) return true;
+  ERR_clear_error();  // a read that succeeds leaves none
   for (;;) {
-    ERR_clear_error();
     SLUICE_CHECK(bytes < plain.size(), "a place for what was received");
     const int read = SSL_read(s.ssl.get(), plain.data() + bytes, static_cast<int>(plain.size() - bytes));
     if (read <= 0) return s.MayGoOn(read, "what was received cannot be read");

@@ -29,6 +29,7 @@ class TlsContext {
     Version version_min = Version::k12;
     std::vector<std::string> cipher_suites;       // IANA's names, as TLS_AES_128_GCM_SHA256; none: OpenSSL's choice
     std::vector<std::string> protocols = {"h2"};  // ALPN, most wanted first; who offers others only is refused
+    bool keep_buffers = false;  // where connections are few and busy: 33 KB of each stay between two records
   };
   struct ClientOptions {
     std::string ca_path;           // PEM; empty: the system's

@@ -35,7 +35,7 @@ class Wire {
 
   // One recv. `got` lies in the loop's scratch and may be written to. Encrypted, it may be empty with kOk.
   IoState Receive(std::span<char>& got);
-  // One sendmsg of all parts (at most 16). Encrypted, all bytes count as sent.
+  // One send of all parts (at most 16). Encrypted, all bytes count as sent.
   IoResult Send(std::span<const std::string_view> parts) {
     if (tls_ == nullptr) [[likely]]
       return SendParts(descriptor_->fd(), parts);

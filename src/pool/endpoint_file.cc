@@ -35,6 +35,7 @@ model::Endpoint ReadEntry(const Node& node, const std::string& path, Problems& p
     reader.Error("port", "expected a port from 1 to 65535, got \"" + port + "\"");
   }
   endpoint.port = number.value_or(0);
+  endpoint.scheme = model::SchemeOf(reader.Choice("scheme", "", model::kSchemes));
   endpoint.labels = reader.StringMap("labels");
   reader.Finish();
   return endpoint;

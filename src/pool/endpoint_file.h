@@ -1,6 +1,7 @@
 // The endpoint list that file-discovery reads: upstream's format, YAML or JSON, at most 1 MiB.
 //   endpoints:
 //   - {name: a, namespace: default, address: 10.0.0.1, port: "8000", labels: {llm-d.ai/role: decode}}
+// and beyond it `scheme` (http, h2c, https) for an endpoint that is not spoken to as the pool's others.
 // Each load replaces the whole set. A wrong entry is skipped and named; a file that cannot be read at all is an error,
 // and the caller keeps the set it has (or does not start).
 // Thread rule: pure. Cost: O(file).

@@ -46,6 +46,21 @@ TEST(EndpointFile, WrongEntriesAreSkippedAndNamed) {
   EXPECT_THAT(ParseInitialEndpointFile(text).error().message, HasSubstr("example.org"));
 }
 
+TEST(EndpointFile, AnEndpointMaySayItsScheme) {
+  const auto file = ParseEndpointFile(
+      "endpoints:\n- {name: a, address: 10.0.0.1, port: 1}\n- {name: b, address: 10.0.0.1, port: 2, scheme: https}\n"
+      "- {name: c, address: 10.0.0.1, port: 3, scheme: h2c}\n- {name: d, address: 10.0.0.1, port: 4, scheme: htps}\n");
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_EQ(file->endpoints.size(), 3u);
+  EXPECT_EQ(file->endpoints[0].scheme, model::Scheme::kOfPool);
+  EXPECT_EQ(file->endpoints[1].scheme, model::Scheme::kHttps);
+  EXPECT_EQ(file->endpoints[2].scheme, model::Scheme::kH2c);
+  ASSERT_EQ(file->skipped.size(), 1u);
+  EXPECT_THAT(file->skipped[0], HasSubstr("endpoints[3].scheme"));
+  EXPECT_THAT(file->skipped[0], HasSubstr("htps"));
+  EXPECT_THAT(file->skipped[0], HasSubstr("https"));
+}
+
 TEST(EndpointFile, AFileThatCannotBeReadIsAnError) {
   EXPECT_FALSE(ParseEndpointFile("endpoints: [\n"));
   EXPECT_THAT(ParseEndpointFile("endpoint: []\n").error().message, HasSubstr("did you mean 'endpoints'?"));

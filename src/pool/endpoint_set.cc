@@ -53,7 +53,8 @@ Result<EndpointSet::Change> EndpointSet::Replace(std::vector<Endpoint> endpoints
   for (Endpoint& endpoint : endpoints) {
     const auto old = old_slots.find(endpoint.id);
     const bool same_place = old != old_slots.end() && slots_[old->second].endpoint->address == endpoint.address &&
-                            slots_[old->second].endpoint->port == endpoint.port;
+                            slots_[old->second].endpoint->port == endpoint.port &&
+                            slots_[old->second].endpoint->scheme == endpoint.scheme;
     if (!same_place) {
       order.push_back(~uint32_t{0});  // gets a slot once those that leave have given theirs back
       fresh.push_back(&endpoint);

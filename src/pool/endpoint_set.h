@@ -24,12 +24,12 @@ class EndpointSet {
     std::vector<model::EndpointId> updated;  // labels or name; same address, state kept
   };
 
-  explicit EndpointSet(Options options) : options_(std::move(options)) {}
+  explicit EndpointSet(Options options) : options_(options) {}
   EndpointSet(const EndpointSet&) = delete;
   EndpointSet& operator=(const EndpointSet&) = delete;
 
-  // Makes `endpoints` the whole set. One with the same id, address and port keeps its EndpointId, state and health.
-  // Fails, and changes nothing, beyond endpoints_max or when an id is there twice.
+  // Makes `endpoints` the whole set. One with the same id, address, port and scheme keeps its EndpointId, state and
+  // health. Fails, and changes nothing, beyond endpoints_max or when an id is there twice.
   Result<Change> Replace(std::vector<model::Endpoint> endpoints);
 
   // nullptr when the endpoint is gone (a late scrape, a late answer).

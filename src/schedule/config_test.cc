@@ -287,6 +287,8 @@ TEST(DataLayer, WhatCannotBeDoneIsSaid) {
   EXPECT_THAT(ErrorOf("plugins:\n- type: queue-scorer\ndataLayer: {discovery: {pluginRef: queue-scorer}}\n"),
               HasSubstr("cannot be used as discovery"));
   EXPECT_THAT(ErrorOf("plugins:\n- {type: dns-discovery, parameters: {name: x}}\n"), HasSubstr("port"));
+  EXPECT_THAT(ErrorOf("plugins:\n- {type: dns-discovery, parameters: {name: x, port: 1, scheme: ftp}}\n"),
+              HasSubstr("expected http, h2c or https, got \"ftp\""));
   const auto config =
       Load("plugins:\n- type: k8s-notification-source\ndataLayer: {sources: [{pluginRef: k8s-notification-source}]}\n");
   ASSERT_TRUE(config) << config.error().message;

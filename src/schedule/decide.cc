@@ -340,10 +340,10 @@ void DecisionRun::PutCandidate(ProfileReceipt& out, size_t index, uint32_t row, 
   candidate.data_age_ms =
       scraped == model::EndpointState::kNever ? kInfinity : static_cast<float>((in_.now - scraped).count()) * 1e-6F;
   candidate.total = scored ? state_.totals_[position] : 0;
-  const float* raw = state_.matrix_.data() + position;
+  const float* const raw = state_.matrix_.data();
   const size_t n = state_.left_.size();
   float* const scores = out.scores.data() + index * scorers;
-  for (size_t s = 0; s < scorers; ++s) scores[s] = scored ? raw[s * n] : kNone;
+  for (size_t s = 0; s < scorers; ++s) scores[s] = scored ? raw[s * n + position] : kNone;
   if (!out.cached.empty()) out.cached[index] = match_->ShareOf(pool_.id(row), row);
 }
 

@@ -39,7 +39,7 @@ HttpReply DebugRoutes::Metrics() const {
   return {.body = registry_.Render(), .type = "text/plain; version=0.0.4; charset=utf-8"};
 }
 
-// {"pools":[{"name","endpoints":[{"name","namespace","address","in_rotation","waiting","running","kv_usage","models",
+// {"pools":[{"name","endpoints":[{"name","namespace","address","scheme","in_rotation","waiting","running","kv_usage","models",
 // "data_age_ms"}]}]}; data_age_ms is null before the first scrape.
 HttpReply DebugRoutes::Endpoints() const {
   std::string body;
@@ -52,7 +52,8 @@ HttpReply DebugRoutes::Endpoints() const {
     for (size_t row = 0; row < view.size(); ++row) {
       const model::Endpoint& endpoint = view.endpoint(row);
       json.BeginObject().Field("name", endpoint.name).Field("namespace", endpoint.ns);
-      json.Field("address", endpoint.host_port()).Field("in_rotation", view.in_rotation[row] != 0);
+      json.Field("address", endpoint.host_port()).Field("scheme", model::Name(endpoint.scheme));
+      json.Field("in_rotation", view.in_rotation[row] != 0);
       json.Field("waiting", view.waiting[row])
           .Field("running", view.running[row])
           .Field("kv_usage", std::round(view.kv_usage[row] * 1e4) / 1e4);

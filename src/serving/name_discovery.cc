@@ -81,7 +81,11 @@ std::vector<model::Endpoint> NameDiscovery::Endpoints() const {
     for (const std::string& address : state.addresses) {
       const std::string text = net::Address{address, state.name.port}.ToString();
       if (!seen.insert(text).second) continue;
-      endpoints.push_back({.id = "default/" + text, .name = text, .address = address, .port = state.name.port});
+      endpoints.push_back({.id = "default/" + text,
+                           .name = text,
+                           .address = address,
+                           .port = state.name.port,
+                           .scheme = state.name.scheme});
     }
   }
   return endpoints;

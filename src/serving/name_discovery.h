@@ -20,6 +20,7 @@ struct EndpointName {
   std::string host;
   uint16_t port = 0;
   Duration interval = std::chrono::seconds(5);
+  model::Scheme scheme = model::Scheme::kOfPool;
   bool operator==(const EndpointName&) const = default;
 };
 

@@ -51,9 +51,8 @@ Scraper::Scraper(runtime::Loop& loop, net::HttpClient& client, RouterMetrics& me
 
 Scraper::~Scraper() = default;
 
-// How a source is asked: as it says itself, or as requests go to the endpoints.
+// How a source is asked that says so itself.
 Result<std::shared_ptr<const net::TlsContext>> Scraper::TlsOf(const MetricsDataSource& source) const {
-  if (source.scheme.empty()) return tls_;
   if (source.scheme != "https") return nullptr;
   auto context = net::TlsContext::MakeClient({.ca_path = source.ca_cert_path,
                                               .verify = !source.skip_verify,
@@ -79,6 +78,7 @@ Status Scraper::Use(const schedule::LoadedConfig& config) {
                      .type = std::string(source.info().type),
                      .path = source.path,
                      .port = source.port,
+                     .own_scheme = !source.scheme.empty(),
                      .tls = nullptr,
                      .interval = interval,
                      .extractor = binding.extractor,
@@ -103,7 +103,7 @@ Status Scraper::Use(const schedule::LoadedConfig& config) {
     plan->sources.insert(plan->sources.begin(), Plan::Source{.kind = MetricsDataSource::Kind::kModels,
                                                              .type = std::string(MetricsDataSource::kModels.type),
                                                              .path = "/v1/models",
-                                                             .tls = tls_,
+                                                             .tls = nullptr,
                                                              .interval = kModelsInterval,
                                                              .dialects = {}});
   }
@@ -237,12 +237,12 @@ void Scraper::MakePolls(Watched& endpoint) {
   for (const Plan::Source& source : plan_->sources) {
     net::Address address = endpoint.address;
     if (source.port != 0) address.port = source.port;
+    const auto tls = source.own_scheme ? source.tls : endpoint.encrypted ? tls_ : nullptr;
     const auto same = std::find_if(endpoint.connections.begin(), endpoint.connections.end(),
-                                   [&](const auto& c) { return c->address == address && c->tls == source.tls; });
+                                   [&](const auto& c) { return c->address == address && c->tls == tls; });
     Connection* connection = same != endpoint.connections.end() ? same->get() : nullptr;
     if (connection == nullptr) {
-      connection =
-          endpoint.connections.emplace_back(std::make_unique<Connection>(std::move(address), source.tls)).get();
+      connection = endpoint.connections.emplace_back(std::make_unique<Connection>(std::move(address), tls)).get();
     }
     Poll& poll = *endpoint.polls.emplace_back(std::make_unique<Poll>(source, *connection));
     poll.request = "GET " + source.path + " HTTP/1.1\r\nhost: " + poll.address().ToString() + "\r\n\r\n";

@@ -55,8 +55,8 @@ class Scraper {
   ~Scraper();
   Scraper(const Scraper&) = delete;
 
-  // Encrypts what is asked of sources that name no scheme. `name`: that endpoints' certificates must have; empty: their
-  // address. Before Use().
+  // Encrypts what is asked of https endpoints, but of sources that name a scheme themselves. `name`: that endpoints'
+  // certificates must have; empty: their address. Before such an endpoint is added.
   void UseTls(std::shared_ptr<const net::TlsContext> tls, std::string name) {
     tls_ = std::move(tls);
     tls_name_ = std::move(name);

@@ -18,7 +18,8 @@ struct Scraper::Plan {
     std::string type;
     std::string path;
     uint16_t port = 0;
-    std::shared_ptr<const net::TlsContext> tls;  // null: clear text
+    bool own_scheme = false;                     // else the endpoint's
+    std::shared_ptr<const net::TlsContext> tls;  // with its own scheme; null: clear text
     Duration interval;
     const schedule::CoreMetricsExtractor* extractor = nullptr;
     const schedule::DcgmExtractor* dcgm = nullptr;
@@ -62,6 +63,7 @@ struct Scraper::Watched {
       : id(endpoint_id),
         name(endpoint.name),
         address{endpoint.address, endpoint.port},
+        encrypted(endpoint.scheme == model::Scheme::kHttps),
         go(loop),
         expired(loop),
         tasks(loop) {}
@@ -69,6 +71,7 @@ struct Scraper::Watched {
   model::EndpointId id;
   std::string name;
   net::Address address;
+  bool encrypted;
   std::vector<ServedModel> models;
   bool models_known = false;
 

@@ -307,7 +307,8 @@ TEST_F(ScraperTest, WithoutProcessorTimeThePeriodGrowsButScrapingGoesOn) {
     many.push_back(
         {.id = std::to_string(i), .name = std::to_string(i), .address = "127.0.0.1", .port = server.address().port});
   }
-  for (const model::EndpointId each : set.Replace(many)->added) poor.Add(each);
+  const auto change = set.Replace(many);
+  for (const model::EndpointId each : change->added) poor.Add(each);
   poor.Start();
   const TimePoint begin = loop.Now();
   Until([&] { return server.asked["/metrics"] >= 30; });

@@ -54,7 +54,9 @@ Result<std::unique_ptr<ServingPool>> ServingPool::Open(runtime::Loop& loop, net:
       return Fail(put.error().code, "--shadow: " + put.error().message);
     }
   }
-  if (const Status opened = pool->OpenTransport(); !opened) return tl::unexpected(opened.error());
+  if (pool->options_.scheme == model::Scheme::kHttps) {
+    if (const Status opened = pool->OpenTls(); !opened) return tl::unexpected(opened.error());
+  }
   pool->RestoreState();
   if (const Status log = pool->OpenDecisionLog(); !log) return tl::unexpected(log.error());
   if (const Status used = pool->scraper_.Use(pool->config()); !used) return tl::unexpected(used.error());
@@ -118,19 +120,20 @@ Status ServingPool::LoadEndpoints(bool first) {
   return Apply(std::move(file->endpoints));
 }
 
-Status ServingPool::OpenTransport() {
-  if (options_.scheme == PoolOptions::Scheme::kHttp) return {};
-  if (options_.scheme == PoolOptions::Scheme::kH2c) {
-    transport_.emplace(net::ClientTransport::H2c());
-    return {};  // pages of numbers are asked for over HTTP/1.1
-  }
+const net::ClientTransport* ServingPool::TransportTo(const model::Endpoint& endpoint) const {
+  if (endpoint.scheme == model::Scheme::kHttps) return &*tls_;
+  return endpoint.scheme == model::Scheme::kH2c ? &h2c_ : nullptr;
+}
+
+Status ServingPool::OpenTls() {
+  if (tls_) return {};
   auto context = net::TlsContext::MakeClient(options_.tls);
   if (!context) return tl::unexpected(context.error());
-  transport_.emplace(net::ClientTransport::Tls(std::move(*context), options_.tls_name));
   net::TlsContext::ClientOptions scraping = options_.tls;
   scraping.protocols = {"http/1.1"};
   auto for_scraper = net::TlsContext::MakeClient(scraping);
   if (!for_scraper) return tl::unexpected(for_scraper.error());
+  tls_.emplace(net::ClientTransport::Tls(std::move(*context), options_.tls_name));
   scraper_.UseTls(std::make_shared<const net::TlsContext>(std::move(*for_scraper)), options_.tls_name);
   return {};
 }
@@ -146,7 +149,7 @@ Status ServingPool::OpenNames() {
       listed_ = std::move(*endpoints);
     }
     if (const auto* discovery = config().dns_discovery) {
-      names.push_back({discovery->host, discovery->port, discovery->interval});
+      names.push_back({discovery->host, discovery->port, discovery->interval, discovery->scheme});
     }
   }
   if (names == names_in_use_) return {};
@@ -178,6 +181,11 @@ Status ServingPool::ApplyListed() {
 }
 
 Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
+  for (model::Endpoint& endpoint : endpoints) {
+    if (endpoint.scheme == model::Scheme::kOfPool) endpoint.scheme = options_.scheme;
+    if (endpoint.scheme != model::Scheme::kHttps) continue;
+    if (const Status opened = OpenTls(); !opened) return opened;
+  }
   const auto change = set_.Replace(std::move(endpoints));
   if (!change) return tl::unexpected(change.error());
   for (const model::EndpointId id : change->removed) {
@@ -187,7 +195,10 @@ Status ServingPool::Apply(std::vector<model::Endpoint> endpoints) {
   for (const model::EndpointId id : change->added) {
     const model::Endpoint* endpoint = set_.Find(id);
     Log(Level::kInfo, kModule, "endpoint added",
-        {{"pool", name()}, {"endpoint", endpoint->host_port()}, {"name", endpoint->name}});
+        {{"pool", name()},
+         {"endpoint", endpoint->host_port()},
+         {"name", endpoint->name},
+         {"scheme", model::Name(endpoint->scheme)}});
     scraper_.Add(id);
     cache_->Add(id, *endpoint);
   }

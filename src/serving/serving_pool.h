@@ -33,10 +33,9 @@ struct PoolOptions {
   std::vector<model::Endpoint> endpoints;  // given on the command line
   std::vector<EndpointName> names;         // likewise, as DNS names
   net::Resolver::Options resolver;
-  // How endpoints are spoken to: HTTP/1.1 or HTTP/2 in clear text, or TLS, where they choose between the two.
-  enum class Scheme : uint8_t { kHttp, kH2c, kHttps } scheme = Scheme::kHttp;
-  net::TlsContext::ClientOptions tls;  // with https
-  std::string tls_name;                // that their certificates must have; empty: their address
+  model::Scheme scheme = model::Scheme::kHttp;  // of endpoints that do not say theirs
+  net::TlsContext::ClientOptions tls;           // with https
+  std::string tls_name;                         // that their certificates must have; empty: their address
   Duration scrape_interval = std::chrono::milliseconds(50);
   bool allow_experimental_plugins = false;
   std::string objects_path;                                  // InferenceObjectives and InferenceModelRewrites
@@ -60,8 +59,8 @@ class ServingPool {
   void Start();
   // Makes a shadow policy the live one (schedule::Scheduler::Promote).
   Status Promote(std::string_view policy);
-  // Null: HTTP/1.1 in clear text.
-  const net::ClientTransport* transport() const { return transport_ ? &*transport_ : nullptr; }
+  // How an endpoint of View() is spoken to; null: HTTP/1.1 in clear text.
+  const net::ClientTransport* TransportTo(const model::Endpoint& endpoint) const;
   // Writes what is kept over a restart.
   void SaveState();
 
@@ -111,7 +110,7 @@ class ServingPool {
               PolicyFiles files, schedule::LoadedConfig config, parse::ParserTable parsers);
   Status LoadEndpoints(bool first);
   Status OpenNames();
-  Status OpenTransport();
+  Status OpenTls();
   Status ApplyListed();
   Status Apply(std::vector<model::Endpoint> endpoints);
   runtime::Task<> WatchFiles();
@@ -126,7 +125,8 @@ class ServingPool {
   bool IsReady(model::EndpointId id) const;
 
   runtime::Loop& loop_;
-  std::optional<net::ClientTransport> transport_;
+  const net::ClientTransport h2c_ = net::ClientTransport::H2c();
+  std::optional<net::ClientTransport> tls_;  // once an endpoint is https
   net::HttpClient& client_;
   PoolOptions options_;
   RouterMetrics& metrics_;

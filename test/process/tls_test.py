@@ -175,6 +175,45 @@ def test_endpoints_over_tls_and_http2(run, site, scheme):
     assert 1 <= len(open_now) <= 3, "20 requests at once share a connection, and numbers are asked on another"
 
 
+def test_endpoints_of_one_pool_each_with_its_scheme(run, site, tmp_path):
+    """By flag and by file; a change of the scheme alone is taken up."""
+    trust = ["--endpoint-ca", site.pair.certificate]
+    plain = site.workers[0]
+    by_flag = run.start("gateway", "--port", 0, f"--endpoint={plain.address}", f"--endpoint=h2c://{site.clear.address}",
+                        f"--endpoint=https://{site.tls.address}", *trust).await_ready()
+    listed = tmp_path / "endpoints.yaml"
+
+    def write(encrypted):
+        port = (site.tls if encrypted else site.clear).port
+        scheme = "https" if encrypted else "h2c"
+        text = f"endpoints:\n- {{name: a, address: 127.0.0.1, port: {plain.port}}}\n" \
+               f"- {{name: b, address: 127.0.0.1, port: {port}, scheme: {scheme}}}\n"
+        listed.with_suffix(".new").write_text(text)
+        listed.with_suffix(".new").rename(listed)
+
+    def schemes(gateway):
+        return {e["address"]: e["scheme"] for p in gateway.get_json("/debug/endpoints")["pools"] for e in p["endpoints"]}
+
+    def ask_all(gateway):
+        bodies = [load.completion(f"{i} {WORDS}", stream=i % 2 == 0, max_tokens=4) for i in range(60)]
+        outcomes = load.many(gateway.url, bodies, 6)
+        assert all(o.ok for o in outcomes), [o for o in outcomes if not o.ok][:3]
+        return {o.endpoint for o in outcomes}
+
+    write(encrypted=True)
+    by_file = run.start("gateway", "--port", 0, "--endpoints-file", listed, *trust).await_ready()
+    servers.await_rotation(by_flag, [plain, site.clear, site.tls])
+    servers.await_rotation(by_file, [plain, site.tls])
+    assert schemes(by_flag) == {plain.address: "http", site.clear.address: "h2c", site.tls.address: "https"}
+    assert schemes(by_file) == {plain.address: "http", site.tls.address: "https"}
+    assert ask_all(by_flag) == {plain.address, site.clear.address, site.tls.address}
+    assert ask_all(by_file) == {plain.address, site.tls.address}
+    write(encrypted=False)
+    servers.await_rotation(by_file, [plain, site.clear])
+    assert schemes(by_file)[site.clear.address] == "h2c"
+    assert ask_all(by_file) == {plain.address, site.clear.address}
+
+
 def test_an_endpoint_with_a_strange_certificate_is_not_believed(run, site, tmp_path):
     other = certificates.make(tmp_path, "other")
     gateway = run.start("gateway", "--port", 0, f"--endpoint={site.tls.address}", "--endpoint-scheme", "https",
@@ -269,6 +308,10 @@ def test_a_renewed_certificate_is_used_without_a_failed_request(run, tmp_path):
     (["--endpoint-ca", "a.pem"], "--endpoint-scheme https"),
     (["--endpoint-scheme", "https", "--endpoint-ca", "nowhere.pem"], "nowhere.pem"),
     (["--endpoint-scheme", "spdy"], "h2c"),
+    (["--endpoint", "htps://127.0.0.1:8000"], "did you mean 'https'?"),
+    (["--endpoint", "ftp://127.0.0.1:8000"], "known are http (HTTP/1.1), h2c"),
+    (["--endpoint", "https://127.0.0.1"], "[::1]:8000"),
+    (["--endpoint", "https://127.0.0.1:8000", "--endpoint-ca", "nowhere.pem"], "nowhere.pem"),
 ])
 def test_a_mistaken_flag_is_named_and_ends_with_2(arguments, words):
     done = subprocess.run([str(tree.PROGRAM), "gateway", "--port", "0", *arguments], capture_output=True, text=True,

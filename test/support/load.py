@@ -3,7 +3,9 @@ import concurrent.futures
 import dataclasses
 import itertools
 import json
+import pathlib
 import socket
+import subprocess
 import threading
 import time
 
@@ -110,6 +112,39 @@ class Steady:
         self._stopped.set()
         for client in self._clients:
             client.result()
+        return self.outcomes
+
+
+class SteadyHttp2:
+    """The same over HTTP/2, many requests at once on a connection, by a client that follows GOAWAY (http2_load.mjs)."""
+
+    def __init__(self, url, kept, streams, fresh, max_tokens, ca_file=None):
+        arguments = [url, kept, streams, fresh, max_tokens, *([ca_file] if ca_file else [])]
+        self.outcomes = []
+        self._process = subprocess.Popen(["node", pathlib.Path(__file__).with_name("http2_load.mjs"), *map(str, arguments)],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.outcomes.append(json.loads(line))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def reach(self, count):
+        deadline.until(lambda: len(self.outcomes) >= count, lambda: f"{count} requests, not {len(self.outcomes)}", 120)
+
+    def stop(self):
+        self._process.stdin.close()
+        assert self._process.wait(TIMEOUT_S) == 0
+        self._reader.join()
         return self.outcomes
 
 

@@ -94,6 +94,9 @@ constexpr ParamSpec kDnsParams[] = {
      .type = ParamType::kDuration,
      .fallback = "5s",
      .help = "time between two look-ups; six times that while the answer stays the same"},
+    {.name = "scheme",
+     .type = ParamType::kString,
+     .help = "http, h2c (HTTP/2 in clear text) or https; not set: as the pool's other endpoints"},
 };
 constexpr ParamSpec kExtractorParams[] = {
     {.name = "engineLabelKey",
@@ -157,7 +160,7 @@ constinit const PluginInfo DnsDiscovery::kInfo = {
     .type = "dns-discovery",
     .help = "Makes an endpoint of each address of a DNS name. Sluice's own; llm-d does not have it.",
     .params = kDnsParams,
-    .make = MakeWithParams<DnsDiscovery>};
+    .make = MakeChecked<DnsDiscovery>};
 constinit const PluginInfo CoreMetricsExtractor::kInfo = {
     .type = "core-metrics-extractor",
     .help = "Reads load, cache and adapter state from scraped metrics.",
@@ -235,11 +238,17 @@ Place TopologyExtractor::PlaceOf(const model::Endpoint& endpoint) const {
 StaticDiscovery::StaticDiscovery(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)), endpoints(params.Node("endpoints")), path(params.path() + ".endpoints") {}
 
-DnsDiscovery::DnsDiscovery(const PluginInfo& info, std::string name, const Params& params)
+DnsDiscovery::DnsDiscovery(const PluginInfo& info, std::string name, const Params& params,
+                           codec::yaml::Problems& problems)
     : Plugin(info, std::move(name)),
       host(params.String("name")),
       port(static_cast<uint16_t>(params.Int("port"))),
-      interval(params.DurationOf("interval")) {}
+      interval(params.DurationOf("interval")),
+      scheme(model::SchemeOf(params.String("scheme"))) {
+  const std::string& written = params.String("scheme");
+  if (written.empty() || scheme != model::Scheme::kOfPool) return;
+  problems.Error(params.line(), params.path() + ".scheme", "expected http, h2c or https, got \"" + written + "\"");
+}
 
 CoreMetricsExtractor::CoreMetricsExtractor(const PluginInfo& info, std::string name, const Params& params)
     : Plugin(info, std::move(name)),

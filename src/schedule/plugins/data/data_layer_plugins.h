@@ -97,11 +97,12 @@ class StaticDiscovery final : public Plugin {
 class DnsDiscovery final : public Plugin {
  public:
   static const PluginInfo kInfo;
-  DnsDiscovery(const PluginInfo& info, std::string name, const Params& params);
+  DnsDiscovery(const PluginInfo& info, std::string name, const Params& params, codec::yaml::Problems& problems);
 
   std::string host;
   uint16_t port = 0;
   Duration interval{0};
+  model::Scheme scheme;
 };
 
 // A request parser's name; the parsing itself is the gateway's.
