@@ -21,6 +21,14 @@ inline ByteBlock LoadBlock(const char* at) {
   return block;
 }
 
+// The same of a text's first bytes, with zeros behind its end.
+inline ByteBlock LoadBlock(std::string_view text) {
+  if (text.size() >= kByteBlock) return LoadBlock(text.data());
+  ByteBlock block{};
+  std::memcpy(&block, text.data(), text.size());
+  return block;
+}
+
 // What comparisons of blocks say, as one number: bit i for byte i.
 template <class Comparison>
 uint32_t BitsOf(Comparison comparison) {
@@ -43,9 +51,7 @@ size_t FindByte(std::string_view text, Matches matches) {
   if (n > 0) {  // as the end of the text's last block
     bits = BitsOf(matches(LoadBlock(text.data() + text.size() - kByteBlock))) >> (kByteBlock - rest);
   } else {
-    ByteBlock block{};
-    std::memcpy(&block, text.data(), rest);
-    bits = BitsOf(matches(block)) & ((uint32_t{1} << rest) - 1);
+    bits = BitsOf(matches(LoadBlock(text))) & ((uint32_t{1} << rest) - 1);
   }
   return bits != 0 ? n + static_cast<size_t>(std::countr_zero(bits)) : text.size();
 }
