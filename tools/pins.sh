@@ -12,7 +12,7 @@ MODEL_FILE_SHA256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 # Debian 12 packages: to build and run, and what only tests and benchmarks need besides.
 PACKAGES_BUILD=(
   clang-19 mold ccache ninja-build cmake
-  libsimdjson-dev nlohmann-json3-dev libzmq3-dev libyaml-cpp-dev libcli11-dev libspdlog-dev libfmt-dev
+  libsimdjson-dev nlohmann-json3-dev libzmq3-dev libyaml-cpp-dev libcli11-dev
   libnghttp2-dev libexpected-dev libssl-dev libxxhash-dev libc-ares-dev libgtest-dev libgmock-dev libbenchmark-dev
   make git python3 python3-pip ca-certificates curl)
 PACKAGES_TEST=(

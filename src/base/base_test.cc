@@ -67,7 +67,7 @@ TEST(Text, SplitKeepsEmptyPieces) {
 }
 
 TEST(ByteBlock, FindByteSeesEachPlaceOnce) {
-  const auto is_mark = [](auto c) { return (c == '"') | (c >= 0xf0); };
+  const auto is_mark = [](ByteBlock c) { return (c == '"') | (c >= 0xf0); };
   for (size_t size = 0; size < 100; ++size) {
     const std::string text(size, 'x');
     ASSERT_EQ(FindByte(text, is_mark), size);

@@ -21,6 +21,14 @@ inline ByteBlock LoadBlock(const char* at) {
   return block;
 }
 
+// The same of a text's first bytes, with zeros behind its end.
+inline ByteBlock LoadBlock(std::string_view text) {
+  if (text.size() >= kByteBlock) return LoadBlock(text.data());
+  ByteBlock block{};
+  std::memcpy(&block, text.data(), text.size());
+  return block;
+}
+
 // What comparisons of blocks say, as one number: bit i for byte i.
 template <class Comparison>
 uint32_t BitsOf(Comparison comparison) {
@@ -28,8 +36,8 @@ uint32_t BitsOf(Comparison comparison) {
   return std::bit_cast<uint32_t>(__builtin_convertvector(comparison, Bits));
 }
 
-// Where the first byte is that `matches`, or text.size(). It is asked about blocks and about single bytes (uint8_t):
-//   FindByte(text, [](auto c) { return (c == '"') | (c < 0x20); })
+// Where the first byte is that `matches`, or text.size(). It is asked about blocks:
+//   FindByte(text, [](ByteBlock c) { return (c == '"') | (c < 0x20); })
 template <class Matches>
 size_t FindByte(std::string_view text, Matches matches) {
   size_t n = 0;
@@ -37,13 +45,15 @@ size_t FindByte(std::string_view text, Matches matches) {
     const uint32_t bits = BitsOf(matches(LoadBlock(text.data() + n)));
     if (bits != 0) return n + static_cast<size_t>(std::countr_zero(bits));
   }
-  if (n > 0 && n < text.size()) {  // the rest as a part of the text's last block
-    const size_t seen = kByteBlock - (text.size() - n);
-    const uint32_t bits = BitsOf(matches(LoadBlock(text.data() + text.size() - kByteBlock))) >> seen;
-    return bits != 0 ? n + static_cast<size_t>(std::countr_zero(bits)) : text.size();
+  const size_t rest = text.size() - n;
+  if (rest == 0) return n;
+  uint32_t bits = 0;
+  if (n > 0) {  // as the end of the text's last block
+    bits = BitsOf(matches(LoadBlock(text.data() + text.size() - kByteBlock))) >> (kByteBlock - rest);
+  } else {
+    bits = BitsOf(matches(LoadBlock(text))) & ((uint32_t{1} << rest) - 1);
   }
-  while (n < text.size() && !matches(static_cast<uint8_t>(text[n]))) ++n;
-  return n;
+  return bits != 0 ? n + static_cast<size_t>(std::countr_zero(bits)) : text.size();
 }
 
 }  // namespace sluice

@@ -56,13 +56,16 @@ std::string MakeUuid(Rng& rng) {
   const uint64_t high = (rng() & ~uint64_t{0xf000}) | 0x4000;
   const uint64_t low = (rng() & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);
   std::string text(36, '-');
-  size_t digit = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (i == 8 || i == 13 || i == 18 || i == 23) continue;
-    const uint64_t half = digit < 16 ? high : low;
-    text[i] = "0123456789abcdef"[half >> (60 - 4 * (digit % 16)) & 15];
-    ++digit;
-  }
+  char* out = text.data();
+  const auto put = [&out](uint64_t bits, int digits) {  // the highest ones of `bits`
+    for (int i = 0; i < digits; ++i, bits <<= 4) *out++ = "0123456789abcdef"[bits >> 60];
+    ++out;  // over the dash
+  };
+  put(high, 8);
+  put(high << 32, 4);
+  put(high << 48, 4);
+  put(low, 4);
+  put(low << 16, 12);
   return text;
 }
 

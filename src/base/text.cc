@@ -56,9 +56,8 @@ std::string AsciiLower(std::string_view text) {
   return out;
 }
 
-bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return Lower(x) == Lower(y); });
+bool SameIgnoringCase(const char* a, const char* b, size_t size) {
+  return std::equal(a, a + size, b, [](char x, char y) { return x == y || Lower(x) == Lower(y); });
 }
 
 uint64_t Fnv1a64(std::string_view text) {

@@ -29,7 +29,11 @@ std::optional<Number> ParseNumber(std::string_view text) {
 }
 
 std::string AsciiLower(std::string_view text);
-bool EqualsIgnoreCase(std::string_view a, std::string_view b);
+bool SameIgnoringCase(const char* a, const char* b, size_t size);
+// Most names that are compared differ in length: seen without a call.
+inline bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && SameIgnoringCase(a.data(), b.data(), a.size());
+}
 // FNV-1a: a number for a text, the same in every process. Not for hash tables that strangers fill.
 uint64_t Fnv1a64(std::string_view text);
 std::string_view TrimSpace(std::string_view text);

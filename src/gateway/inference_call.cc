@@ -162,8 +162,10 @@ bool InferenceCall::Decide(const model::PoolView& view) {
 }
 
 // The client's headers, but for those that plugins remove or set.
-void InferenceCall::SetHeaders(const schedule::Ticket& ticket) {
+std::span<const net::Header> InferenceCall::HeadersFor(const schedule::Ticket& ticket) {
+  if (ticket.remove_headers.empty() && ticket.set_headers.empty()) return client_headers_;
   headers_.clear();
+  headers_.reserve(client_headers_.size() + ticket.set_headers.size());
   for (const net::Header& header : client_headers_) {
     bool dropped = false;
     for (const std::string& name : ticket.remove_headers) dropped = dropped || EqualsIgnoreCase(name, header.name);
@@ -171,6 +173,7 @@ void InferenceCall::SetHeaders(const schedule::Ticket& ticket) {
     if (!dropped) headers_.push_back(header);
   }
   for (const auto& [name, value] : ticket.set_headers) headers_.push_back({name, value});
+  return headers_;
 }
 
 Task<> InferenceCall::TryOnce() {
@@ -182,7 +185,6 @@ Task<> InferenceCall::TryOnce() {
   parts_.metrics.Running(*series_, 1);
   endpoint_ = target.endpoint->host_port();
   ++tries_;
-  SetHeaders(flight.ticket());
 
   const std::array<net::Header, 2> added = {net::Header{"x-request-id", request_id_},
                                             net::Header{"x-gateway-destination-endpoint-served", endpoint_}};
@@ -194,7 +196,7 @@ Task<> InferenceCall::TryOnce() {
                      .transport = pool_->TransportTo(*target.endpoint),
                      .method = exchange_.head().method,
                      .target = exchange_.head().target,
-                     .headers = headers_,
+                     .headers = HeadersFor(flight.ticket()),
                      .body = body_,
                      .response_headers = added,
                      .silence_max = parts_.silence_max,

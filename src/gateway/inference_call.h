@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,7 +66,7 @@ class InferenceCall {
   // One decision; false when there is none to carry out (failure_ is set).
   bool Decide(const model::PoolView& view);
   runtime::Task<> TryOnce();
-  void SetHeaders(const schedule::Ticket& ticket);
+  std::span<const net::Header> HeadersFor(const schedule::Ticket& ticket);
   void Conclude(const model::Target& target, schedule::Scheduler::Flight&& flight);
   void Account();
   void LogAccess() const;
@@ -82,7 +83,7 @@ class InferenceCall {
   serving::PromptTokens::Made tokens_;  // request_'s media may be views into it
   std::string rewritten_from_;          // the body's own model when another one is asked for
   std::vector<net::Header> client_headers_;
-  std::vector<net::Header> headers_;  // of this try
+  std::vector<net::Header> headers_;  // of this try, where plugins change them
   serving::ServingPool* pool_ = nullptr;
   std::string_view rewrite_;  // the InferenceModelRewrite that chose the target model
   serving::RouterMetrics::Series* series_ = nullptr;

@@ -1,18 +1,16 @@
 #include "observe/log.h"
 
-#include <spdlog/sinks/base_sink.h>
-#include <spdlog/spdlog.h>
-
 #include <array>
 #include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <map>
-#include <memory>
-#include <mutex>
+#include <vector>
 
+#include "base/byte_block.h"
 #include "base/text.h"
 
 namespace sluice::observe {
@@ -20,14 +18,34 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kLevelNames = {"trace", "debug", "info", "warn", "error", "off"};
 
-// spdlog's own standard-error sink flushes each line; this one leaves that to the level and to FlushLog().
-class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
- protected:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    std::fwrite(message.payload.data(), 1, message.payload.size(), stderr);
-    std::fputc('\n', stderr);
+// One line that is being written. Two are written for each request.
+class Line {
+ public:
+  void Clear() {
+    constexpr size_t kKept = size_t{64} << 10;
+    if (bytes_.size() > kKept) bytes_ = {};
+    size_ = 0;
   }
-  void flush_() override { std::fflush(stderr); }
+  // Where n more bytes have room; Take says how many of them were written.
+  char* Room(size_t n) {
+    if (bytes_.size() - size_ < n) bytes_.resize(2 * (size_ + n));
+    return bytes_.data() + size_;
+  }
+  void Take(size_t n) { size_ += n; }
+  void Append(char c) {
+    *Room(1) = c;
+    Take(1);
+  }
+  void Append(std::string_view text) {
+    if (text.empty()) return;
+    std::memcpy(Room(text.size()), text.data(), text.size());
+    Take(text.size());
+  }
+  std::string_view text() const { return {bytes_.data(), size_}; }
+
+ private:
+  std::vector<char> bytes_;
+  size_t size_ = 0;
 };
 
 // Written once by Configure(), before other threads log.
@@ -35,12 +53,6 @@ struct State {
   std::atomic<Level> level{Level::kInfo};
   Format format = Format::kText;
   std::map<std::string, Level, std::less<>> by_module;
-  std::shared_ptr<spdlog::logger> logger = [] {
-    auto made = std::make_shared<spdlog::logger>("sluice", std::make_shared<StderrSink>());
-    made->set_level(spdlog::level::trace);
-    made->flush_on(spdlog::level::warn);
-    return made;
-  }();
 };
 
 State& TheState() {
@@ -49,7 +61,7 @@ State& TheState() {
 }
 
 // The calendar is asked once a second.
-void AppendTime(std::string& out) {
+void AppendTime(Line& out) {
   thread_local time_t known = -1;
   thread_local std::array<char, 40> text;
   thread_local size_t size = 0;
@@ -61,79 +73,79 @@ void AppendTime(std::string& out) {
     size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
     known = seconds;
   }
-  out.append(text.data(), size);
+  out.Append(std::string_view(text.data(), size));
   const auto digit = [&](int64_t unit) { return static_cast<char>('0' + ms / unit % 10); };
   const std::array<char, 5> fraction = {'.', digit(100), digit(10), digit(1), 'Z'};
-  out.append(fraction.data(), fraction.size());
+  out.Append(std::string_view(fraction.data(), fraction.size()));
 }
 
 // As a JSON string, which is also how text output quotes. Control characters never reach the terminal.
-void AppendQuoted(std::string& out, std::string_view text) {
-  out.push_back('"');
+void AppendQuoted(Line& out, std::string_view text) {
+  out.Append('"');
   while (!text.empty()) {
-    const auto plain = std::find_if(text.begin(), text.end(), [](char c) {
-      return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    });
-    const auto n = static_cast<size_t>(plain - text.begin());
-    out.append(text.substr(0, n));
+    const size_t n = FindByte(text, [](ByteBlock c) { return (c == '"') | (c == '\\') | (c < 0x20) | (c == 0x7f); });
+    out.Append(text.substr(0, n));
     if (n == text.size()) break;
     const char c = text[n];
-    const auto u = static_cast<unsigned char>(c);
     text.remove_prefix(n + 1);
     if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
+      out.Append('\\');
+      out.Append(c);
     } else if (c == '\n') {
-      out += "\\n";
+      out.Append("\\n");
     } else {
-      char escape[8];
-      out.append(escape, static_cast<size_t>(std::snprintf(escape, sizeof escape, "\\u%04x", u)));
+      constexpr std::string_view kHex = "0123456789abcdef";
+      const auto u = static_cast<unsigned char>(c);
+      out.Append("\\u00");
+      out.Append(kHex[u >> 4]);
+      out.Append(kHex[u & 15]);
     }
   }
-  out.push_back('"');
+  out.Append('"');
 }
 
-bool PlainWord(std::string_view text) {
-  return !text.empty() && text.find_first_of(" \t\n\r\"\\=") == std::string_view::npos &&
-         std::all_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+bool IsPlainWord(std::string_view text) {
+  return !text.empty() && FindByte(text, [](ByteBlock c) {
+                            return (c <= ' ') | (c == '"') | (c == '\\') | (c == '=') | (c == 0x7f);
+                          }) == text.size();
 }
 
 template <class Number>
-void AppendNumber(std::string& out, Number v) {
-  char text[32];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, v);
-  out.append(text, end);
+void AppendNumber(Line& out, Number v) {
+  constexpr size_t kMax = 32;
+  char* const begin = out.Room(kMax);
+  const auto [end, error] = std::to_chars(begin, begin + kMax, v);
+  out.Take(static_cast<size_t>(end - begin));
 }
 
 // With three decimals at most: nobody reads more of a line, and the shortest exact form costs ten times as much.
-void AppendReal(std::string& out, double v) {
+void AppendReal(Line& out, double v) {
   constexpr double kMax = 1e12;
   if (!(v > -kMax && v < kMax)) return AppendNumber(out, v);
   auto thousandths = static_cast<int64_t>(v * 1000 + (v < 0 ? -0.5 : 0.5));
   if (thousandths < 0) {
-    out.push_back('-');
+    out.Append('-');
     thousandths = -thousandths;
   }
   AppendNumber(out, thousandths / 1000);
   if (thousandths % 1000 == 0) return;
-  out.push_back('.');
+  out.Append('.');
   for (int64_t unit = 100, rest = thousandths % 1000; rest != 0; unit /= 10) {
-    out.push_back(static_cast<char>('0' + rest / unit));
+    out.Append(static_cast<char>('0' + rest / unit));
     rest %= unit;
   }
 }
 
-void AppendValue(std::string& out, const Field::Value& value, bool json) {
+void AppendValue(Line& out, const Field::Value& value, bool json) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
-    if (!json && PlainWord(*text))
-      out.append(*text);
+    if (!json && IsPlainWord(*text))
+      out.Append(*text);
     else
       AppendQuoted(out, *text);
   } else if (const auto* raw = std::get_if<Field::Json>(&value)) {
-    out.append(raw->text);
+    out.Append(raw->text);
   } else if (const auto* flag = std::get_if<bool>(&value)) {
-    out.append(*flag ? "true" : "false");
+    out.Append(*flag ? std::string_view("true") : std::string_view("false"));
   } else if (const auto* real = std::get_if<double>(&value)) {
     AppendReal(out, *real);
   } else if (const auto* i = std::get_if<int64_t>(&value)) {
@@ -185,37 +197,46 @@ void Log(Level level, std::string_view module, std::string_view words, std::init
   const State& state = TheState();
   const bool json = state.format == Format::kJson;
   const std::string_view level_name = kLevelNames[static_cast<size_t>(level)];
-  thread_local std::string line;
-  line.clear();
+  thread_local Line line;
+  line.Clear();
   if (json) {
-    line += "{\"ts\":\"";
+    line.Append("{\"ts\":\"");
     AppendTime(line);
-    line.append("\",\"level\":\"").append(level_name).append("\",\"module\":\"").append(module).append("\",\"msg\":");
+    line.Append("\",\"level\":\"");
+    line.Append(level_name);
+    line.Append("\",\"module\":\"");
+    line.Append(module);
+    line.Append("\",\"msg\":");
     AppendQuoted(line, words);
     for (const Field& field : fields) {
-      line.append(",\"").append(field.name).append("\":");
+      line.Append(",\"");
+      line.Append(field.name);
+      line.Append("\":");
       AppendValue(line, field.value, true);
     }
-    line.push_back('}');
+    line.Append('}');
   } else {
     AppendTime(line);
-    line.append(" ")
-        .append(level_name)
-        .append(level_name.size() == 4 ? "  " : " ")
-        .append(module)
-        .append(": ")
-        .append(words);
+    line.Append(' ');
+    line.Append(level_name);
+    line.Append(level_name.size() == 4 ? std::string_view("  ") : std::string_view(" "));
+    line.Append(module);
+    line.Append(": ");
+    line.Append(words);
     for (const Field& field : fields) {
-      line.append(" ").append(field.name).append("=");
+      line.Append(' ');
+      line.Append(field.name);
+      line.Append('=');
       AppendValue(line, field.value, false);
     }
   }
-  const spdlog::string_view_t text(line.data(), line.size());
-  state.logger->log(level >= Level::kWarn ? spdlog::level::warn : spdlog::level::info, text);
+  line.Append('\n');
+  std::fwrite(line.text().data(), 1, line.text().size(), stderr);  // whole: stdio has a lock
+  if (level >= Level::kWarn) std::fflush(stderr);
 }
 
 void SetLogBuffered(bool on) {
-  TheState().logger->flush();
+  std::fflush(stderr);
   static std::array<char, size_t{64} << 10> buffer;  // glibc ignores the size when it allocates the buffer itself
   std::setvbuf(stderr, on ? buffer.data() : nullptr, on ? _IOFBF : _IONBF, on ? buffer.size() : 0);
 }

@@ -42,7 +42,6 @@ constexpr std::array<bool, 256> SetOf(std::string_view characters) {
   for (const char c : characters) set[static_cast<unsigned char>(c)] = true;
   return set;
 }
-constexpr std::array<bool, 256> kIsMark = SetOf("\"{}[]\r\n");
 constexpr std::array<bool, 256> kEndsScalar = SetOf("\",:{}[] \t\r\n");
 
 struct Event {
@@ -51,7 +50,7 @@ struct Event {
 };
 
 size_t FindLineEnd(std::string_view text) {
-  return FindByte(text, [](auto c) { return (c == '\n') | (c == '\r'); });
+  return FindByte(text, [](ByteBlock c) { return (c == '\n') | (c == '\r'); });
 }
 // How many bytes the line end at `text` has; 0: there is none, or one that is not common.
 size_t LineEndSize(std::string_view text) {
@@ -129,37 +128,51 @@ void JsonLexer::Close() {
   expect_key_ = false;
 }
 
-void JsonLexer::StepUnheard(char c) {
-  if (state_ == State::kString) {
-    if (escape_ || c == '\\') {
-      escape_ = !escape_;
-    } else if (c == '"') {
-      state_ = State::kBetween;
+size_t JsonLexer::Follow(std::string_view text, Nesting& nesting) {
+  size_t escaped = nesting.escape ? 0 : std::string_view::npos;  // where the latest escaped byte is
+  nesting.escape = false;
+  for (size_t begin = 0; begin < text.size(); begin += kByteBlock) {
+    const ByteBlock c = LoadBlock(text.substr(begin));
+    const ByteBlock letter = c | 0x20;  // '[' and '{' are one then, and so are their closing ones
+    uint32_t marks = BitsOf((c == '"') | (c == '\\') | (letter == '{') | (letter == '}') | (c == '\n') | (c == '\r'));
+    for (; marks != 0; marks &= marks - 1) {
+      const size_t at = begin + static_cast<size_t>(std::countr_zero(marks));
+      const char mark = text[at];
+      if (mark == '\n' || mark == '\r') {
+        nesting.escape = at == escaped;
+        return at;
+      }
+      if (at == escaped) continue;
+      if (mark == '"') {
+        nesting.in_string = !nesting.in_string;
+      } else if (mark == '\\') {
+        if (nesting.in_string) escaped = at + 1;
+      } else if (!nesting.in_string) {
+        nesting.open += mark == '{' || mark == '[' ? 1 : size_t{0} - 1;
+        if (nesting.open == 0) return at + 1;
+      }
     }
-  } else if (c == '"') {
-    state_ = State::kString;
-  } else if (c == '{' || c == '[') {
-    ++unheard_;
-  } else if (c == '}' || c == ']') {
-    if (--unheard_ == 0) expect_key_ = false;
   }
+  nesting.escape = escaped == text.size();
+  return text.size();
 }
 
 size_t JsonLexer::TakeUnheard(std::string_view next) {
-  size_t n = 0;
-  while (unheard_ > 0) {
-    if (state_ == State::kString) {
-      if (!escape_) n += FindStringEnd(next.substr(n));
-    } else {
-      while (n < next.size() && !kIsMark[static_cast<unsigned char>(next[n])]) ++n;
-    }
-    if (n == next.size()) break;
-    const bool line_end = next[n] == '\n' || next[n] == '\r';
-    if (line_end && n > 0) break;
-    StepUnheard(next[n++]);
-    if (line_end) break;
-  }
-  return n;
+  Nesting nesting{.open = unheard_, .in_string = state_ == State::kString, .escape = escape_};
+  size_t n = Follow(next, nesting);
+  unheard_ = nesting.open;
+  state_ = nesting.in_string ? State::kString : State::kBetween;
+  escape_ = nesting.escape;
+  if (unheard_ == 0) expect_key_ = false;
+  if (n > 0) return n;
+  escape_ = false;
+  return 1;  // a line end
+}
+
+size_t JsonLexer::PassMembers(std::string_view text) {
+  Nesting nesting{.open = 1};
+  if (!text.ends_with(',') || Follow(text, nesting) != text.size()) return 0;
+  return nesting.open == 1 && !nesting.in_string ? text.size() : 0;
 }
 
 // Keeps a part of a key or a scalar, as far as there is room.

@@ -50,6 +50,11 @@ class JsonLexer {
   // taken alone: it may be that of a line that the text came in.
   template <class Sink>
   size_t Take(std::string_view next, Sink& sink);
+  // Whether the next key of the outermost object is expected.
+  bool between_members() const { return expect_key_ && depth_ == 1 && state_ == State::kBetween && unheard_ == 0; }
+  // Then, for who does not care for `text`: its size when it is whole members of that object with the commas behind
+  // them, and may be left out. Else 0.
+  static size_t PassMembers(std::string_view text);
   void Reset() { *this = JsonLexer(); }
 
   // The innermost key.
@@ -69,7 +74,7 @@ class JsonLexer {
   void EndKey(std::string_view text);
   // Of `text`, how much is inside of a string: up to its end, an escape or a line end.
   static size_t FindStringEnd(std::string_view text) {
-    return FindByte(text, [](auto c) { return (c == '"') | (c == '\\') | (c == '\n') | (c == '\r'); });
+    return FindByte(text, [](ByteBlock c) { return (c == '"') | (c == '\\') | (c == '\n') | (c == '\r'); });
   }
   void Keep(std::string_view part);
   std::string_view Whole(std::string_view last_part);
@@ -77,10 +82,17 @@ class JsonLexer {
   size_t TakeScalar(std::string_view next, Sink& sink);
   template <class Sink>
   size_t TakeInside(std::string_view next, Sink& sink);
+  // Where in the brackets and strings of some text one is.
+  struct Nesting {
+    size_t open = 0;
+    bool in_string = false;
+    bool escape = false;
+  };
+  // Follows only brackets and strings: up to behind the bracket that closes the last open one, or before a line end.
+  static size_t Follow(std::string_view text, Nesting& nesting);
   size_t TakeUnheard(std::string_view next);
   // Of `text`, how much a scalar goes on for.
   static size_t FindScalarEnd(std::string_view text);
-  void StepUnheard(char c);
   bool InObject() const { return depth_ > 0 && object_[depth_ - 1]; }
 
   State state_ = State::kBetween;
@@ -107,6 +119,12 @@ class AnswerLexer {
   // For who is interested in token counts only. Between two events: takes those of the next ones that are whole and on
   // one line, and only counts them; returns how many bytes. Not for text beyond FindKeyOfCounts.
   size_t PassEvents(std::string_view next);
+  // Likewise between two members of a JSON text's outermost object: takes all of `next`, when it is such, or nothing.
+  bool between_members() const {
+    return (state_ == State::kJson || (state_ == State::kData && data_size_ == kDone.size())) &&
+           json_.between_members();
+  }
+  static size_t PassMembers(std::string_view next) { return JsonLexer::PassMembers(next); }
   // Where in `text` the first key begins that token counts may be under (but "usage":null), or its size. Within a
   // string quotes have backslashes, so text that a model wrote is hardly taken for one; if it is, that costs time only.
   static size_t FindKeyOfCounts(std::string_view text);

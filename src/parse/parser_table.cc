@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "base/byte_block.h"
 #include "base/check.h"
 #include "base/text.h"
 
@@ -67,31 +68,27 @@ std::string Decoded(std::string_view path) {
   return out;
 }
 
-// Of the path without query and without slashes at its ends.
-std::optional<Route> Longest(std::span<const Parser* const> parsers, std::string_view path) {
-  path = path.substr(0, path.find_first_of("?#"));
-  std::string decoded;
-  if (path.find('%') != std::string_view::npos) path = decoded = Decoded(path);
-  const size_t first = path.find_first_not_of('/');
-  if (first == std::string_view::npos) return std::nullopt;
-  path = path.substr(first, path.find_last_not_of('/') - first + 1);
-  std::optional<Route> best;
-  size_t best_size = 0;
-  for (const Parser* parser : parsers) {
-    for (const ClaimedPath& claimed : parser->paths) {
-      const size_t size = claimed.suffix.size();
-      if (size <= best_size || size > path.size() || (claimed.whole && size != path.size())) continue;
-      if (path.back() != claimed.suffix.back() || !path.ends_with(claimed.suffix)) continue;
-      best = Route{parser, claimed.api};
-      best_size = size;
-    }
-  }
-  return best;
-}
-
 }  // namespace
 
 std::span<const Parser> AllParsers() { return kParsers; }
+
+// Of the path without query and without slashes at its ends.
+std::optional<Route> ParserTable::Longest(std::string_view path) const {
+  std::string decoded;
+  if (FindByte(path, [](ByteBlock c) { return (c == '?') | (c == '#') | (c == '%'); }) < path.size()) {
+    path = path.substr(0, path.find_first_of("?#"));
+    path = decoded = Decoded(path);
+  }
+  const size_t first = path.find_first_not_of('/');
+  if (first == std::string_view::npos) return std::nullopt;
+  path = path.substr(first, path.find_last_not_of('/') - first + 1);
+  for (const Claim& claim : claims_) {
+    const std::string_view suffix = claim.path->suffix;
+    if (suffix.size() > path.size() || path.back() != suffix.back()) continue;
+    if (claim.path->whole ? path == suffix : path.ends_with(suffix)) return Route{claim.parser, claim.path->api};
+  }
+  return std::nullopt;
+}
 
 Result<ParserTable> ParserTable::Build(std::span<const std::string> types) {
   ParserTable table;
@@ -107,8 +104,14 @@ Result<ParserTable> ParserTable::Build(std::span<const std::string> types) {
       table.fallback_ = parser;
       break;
     }
-    if (std::find(table.parsers_.begin(), table.parsers_.end(), parser) == table.parsers_.end()) {
-      table.parsers_.push_back(parser);
+    const bool twice = std::any_of(table.claims_.begin(), table.claims_.end(),
+                                   [&](const Claim& claim) { return claim.parser == parser; });
+    if (twice) continue;
+    for (const ClaimedPath& path : parser->paths) {
+      const auto shorter = std::find_if(table.claims_.begin(), table.claims_.end(), [&](const Claim& claim) {
+        return claim.path->suffix.size() < path.suffix.size();
+      });
+      table.claims_.insert(shorter, {&path, parser});
     }
   }
   return table;
@@ -124,13 +127,13 @@ ParserTable ParserTable::Default() {
 
 Result<Route> ParserTable::For(std::string_view path) const {
   if (path.empty()) path = kDefaultPath;
-  if (const auto route = Longest(parsers_, path)) return *route;
+  if (const auto route = Longest(path)) return *route;
   if (fallback_ != nullptr) return Route{fallback_, Api::kOpaque};
   return Fail(Code::kInvalidArgument, "no parser registered matching path suffix for: " + std::string(path));
 }
 
 bool ParserTable::Claims(std::string_view path) const {
-  return Longest(parsers_, path.empty() ? kDefaultPath : path).has_value();
+  return Longest(path.empty() ? kDefaultPath : path).has_value();
 }
 
 std::string_view PathOf(const model::Request& request) {

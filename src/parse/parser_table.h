@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,7 +76,13 @@ class ParserTable {
   bool has_fallback() const { return fallback_ != nullptr; }
 
  private:
-  std::vector<const Parser*> parsers_;
+  std::optional<Route> Longest(std::string_view path) const;
+
+  struct Claim {
+    const ClaimedPath* path;
+    const Parser* parser;
+  };
+  std::vector<Claim> claims_;  // of all parsers: long paths first, among equal ones the earlier parser's
   const Parser* fallback_ = nullptr;
 };
 

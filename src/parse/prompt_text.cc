@@ -103,15 +103,24 @@ void AppendItems(const JsonValue& items, model::Prompt& prompt) {
   });
 }
 
-bool IsFullList(const std::optional<JsonValue>& value) {
-  if (!value || !value->IsArray()) return false;
-  bool any = false;
+// How many elements a list of objects has; 0 when it is no list, or of something else.
+size_t ObjectsIn(const std::optional<JsonValue>& value) {
+  if (!value) return 0;
+  size_t count = 0;
   bool objects = true;
   value->ForEachElement([&](JsonValue element) {
-    any = true;
+    ++count;
     return objects = element.IsObject();
   });
-  return any && objects;
+  return objects ? count : 0;
+}
+
+// A prompt that has room for what most messages have: a role and one text.
+model::Prompt& NewPrompt(size_t messages, model::Request& request) {
+  constexpr size_t kMax = 1024;  // there may be as many as a body has bytes
+  model::Prompt& prompt = request.prompts.emplace_back();
+  prompt.text.reserve(2 * std::min(messages, kMax) + 1);
+  return prompt;
 }
 
 // Claude Code's first system text carries a hash that differs with each request.
@@ -173,10 +182,11 @@ void AppendTools(const JsonBody& body, model::Prompt& prompt) {
 
 Status ReadChat(const JsonBody& body, model::Request& request) {
   const auto messages = body.root.Find("messages");
-  if (!IsFullList(messages)) {
+  const size_t count = ObjectsIn(messages);
+  if (count == 0) {
     return Invalid("invalid chat completions request: must have valid messages field", "messages");
   }
-  model::Prompt& prompt = request.prompts.emplace_back();
+  model::Prompt& prompt = NewPrompt(count, request);
   AppendTools(body, prompt);
   messages->ForEachElement([&](JsonValue message) {
     AppendMessage(message, prompt);
@@ -188,10 +198,11 @@ Status ReadChat(const JsonBody& body, model::Request& request) {
 
 Status ReadMessages(const JsonBody& body, model::Request& request) {
   const auto messages = body.root.Find("messages");
-  if (!IsFullList(messages)) {
+  const size_t count = ObjectsIn(messages);
+  if (count == 0) {
     return Invalid("invalid messages request: must have at least one message", "messages");
   }
-  model::Prompt& prompt = request.prompts.emplace_back();
+  model::Prompt& prompt = NewPrompt(count, request);
   AppendTools(body, prompt);
   if (const auto system = body.root.Find("system")) AppendSystem(*system, prompt);
   messages->ForEachElement([&](JsonValue message) {

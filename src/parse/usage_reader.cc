@@ -57,12 +57,18 @@ void UsageReader::OnScalar(const JsonLexer& json, std::string_view text) {
 }
 
 void UsageReader::AppendText(std::string_view piece) {
-  size_t searched = 0;  // up to here there is no key of counts
+  size_t searched = 0;   // up to here there is no key of counts
+  bool may_pass = true;  // what lies before it may be members of the object that it is in; tried once
   for (size_t i = 0; i < piece.size();) {
-    if (lexer_.between_events()) {
-      if (searched <= i) searched = i + AnswerLexer::FindKeyOfCounts(piece.substr(i));
-      i += lexer_.PassEvents(piece.substr(i, searched - i));
+    if (searched <= i) {
+      searched = i + AnswerLexer::FindKeyOfCounts(piece.substr(i));
+      may_pass = true;
     }
+    if (may_pass && lexer_.between_members()) {
+      i += lexer_.PassMembers(piece.substr(i, searched - i));
+      may_pass = false;
+    }
+    if (lexer_.between_events()) i += lexer_.PassEvents(piece.substr(i, searched - i));
     if (i < piece.size()) i += lexer_.Take(piece.substr(i), *this);
   }
 }

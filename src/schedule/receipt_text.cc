@@ -311,7 +311,7 @@ PodScores PodScoresOf(const Receipt& receipt) {
     return candidate.verdict == model::kCandidate && candidate.matched_blocks > 0;
   };
   if (std::ranges::none_of(profile.candidates, has_match)) return fields;
-  std::map<std::string, int> sharing;
+  std::map<std::string_view, int> sharing;
   for (const ReceiptCandidate& candidate : profile.candidates) ++sharing[candidate.endpoint->address];
   std::string json_text;
   JsonWriter json(json_text);

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "model/decision.h"
 
@@ -32,12 +33,13 @@ std::string ReceiptJson(const model::Receipt& receipt);
 std::string ReceiptTable(const model::Receipt& receipt);
 
 // What upstream logs with "Got pod scores". `scores_json` is null when nobody holds a block, else an object from the
-// endpoint's address (with its port where several share an address) to the blocks it is thought to hold.
+// endpoint's address (with its port where several share an address) to the blocks it is thought to hold. Views into the
+// receipt.
 struct PodScores {
-  std::string request_id;
-  std::string model;
-  std::string resolved_target_model;
-  std::string criticality;  // "Critical" above priority 0, "Standard" at 0, "Sheddable" below
+  std::string_view request_id;
+  std::string_view model;
+  std::string_view resolved_target_model;
+  std::string_view criticality;  // "Critical" above priority 0, "Standard" at 0, "Sheddable" below
   std::string scores_json;
 };
 PodScores PodScoresOf(const model::Receipt& receipt);

@@ -1,5 +1,6 @@
 #include "serving/pools.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "base/text.h"
@@ -65,26 +66,23 @@ Result<Pools::Choice> Pools::ByModel(const parse::Route& route, model::Request& 
                 "the request names no `model`, and several are served; GET /v1/models lists them", "model");
   }
   // A rule for the model wins over the header, and the header over the body, as upstream.
-  const std::string asked = request.target_model;
-  bool any_known = false;
   for (const bool rewritten : {true, false}) {
     for (const auto& pool : pools_) {
-      Choice choice{pool.get(), {}};
-      std::string target = asked;
+      std::string_view target = request.target_model, rewrite;
       if (rewritten) {
         const auto rule = route.parser->can_rewrite_model ? pool->objects().Rewrite(request.model, rng) : std::nullopt;
         if (!rule) continue;
         if (rule->target.empty()) return Fail(Code::kInvalidArgument, "model not found in request body", "model");
         target = rule->target;
-        choice.rewrite = rule->object;
+        rewrite = rule->object;
       }
-      any_known = any_known || pool->AnyModelKnown();
-      if (!pool->Serves(target)) continue;
-      request.target_model = std::move(target);
-      pool->ExcludeOthers(request.target_model, request.excluded);
-      return choice;
+      if (!pool->Serves(target, request.excluded)) continue;
+      if (rewritten) request.target_model = target;
+      return Choice{pool.get(), rewrite};
     }
   }
+  const bool any_known =
+      std::any_of(pools_.begin(), pools_.end(), [](const auto& pool) { return pool->AnyModelKnown(); });
   // With one pool there is no doubt where it belongs: endpoints that have not told their models yet are tried.
   if (!any_known && pools_.size() == 1 && pools_.front()->View()->size() > 0) return Choice{pools_.front().get(), {}};
   if (any_known) return Fail(Code::kNotFound, "The model `" + request.model + "` does not exist.", "model");

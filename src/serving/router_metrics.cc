@@ -146,6 +146,7 @@ std::string_view RouterMetrics::Bounded(std::set<std::string, std::less<>>& seen
 // Cells of histograms that not every request needs are looked up at first use.
 struct RouterMetrics::Series {
   std::array<std::string, 4> labels;  // model, target model, tenant, priority
+  int priority = 0;
   observe::Counter* requests;
   observe::Gauge* running;
   observe::Histogram* duration;
@@ -177,22 +178,27 @@ RouterMetrics::~RouterMetrics() = default;
 
 RouterMetrics::Series& RouterMetrics::SeriesOf(std::string_view model, std::string_view target_model,
                                                std::string_view fairness_id, int priority) {
+  if (last_ != nullptr && last_->priority == priority && last_->labels[0] == model &&
+      last_->labels[1] == target_model && last_->labels[2] == fairness_id) {
+    return *last_;
+  }
   const std::string number = std::to_string(priority);
   const std::array<std::string_view, 4> labels = {Bounded(models_, model), Bounded(models_, target_model),
                                                   Bounded(tenants_, fairness_id), number};
   key_.clear();
   for (const std::string_view label : labels) key_.append(label).push_back('\xff');
   const auto found = series_.find(key_);
-  if (found != series_.end()) return *found->second;
+  if (found != series_.end()) return *(last_ = found->second.get());
   auto series = std::make_unique<Series>();
   for (size_t i = 0; i < labels.size(); ++i) series->labels[i] = labels[i];
+  series->priority = priority;
   const std::span<const std::string_view> values(labels);
   series->requests = &requests_.With(values);
   series->running = &running_.With(values);
   series->duration = &duration_.With(values);
   series->request_bytes = &request_bytes_.With(values);
   series->response_bytes = &response_bytes_.With(values);
-  return *series_.emplace(key_, std::move(series)).first->second;
+  return *(last_ = series_.emplace(key_, std::move(series)).first->second.get());
 }
 
 void RouterMetrics::Scheduled(Series& series, uint64_t body_bytes, Duration decide, const model::Endpoint& endpoint) {

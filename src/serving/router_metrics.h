@@ -61,7 +61,8 @@ class RouterMetrics {
   std::set<std::string, std::less<>> models_;
   std::set<std::string, std::less<>> tenants_;
   std::map<std::string, std::unique_ptr<Series>, std::less<>> series_;  // by joined labels
-  std::string key_;                                                     // scratch
+  Series* last_ = nullptr;  // most requests have the labels of the one before
+  std::string key_;         // scratch
   observe::Family<observe::Counter>& requests_;
   observe::Family<observe::Counter>& errors_;
   observe::Family<observe::Histogram>& duration_;

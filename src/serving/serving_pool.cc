@@ -383,11 +383,10 @@ const ServingPool::ModelUse& ServingPool::UseOf(std::string_view model) const {
   return uses_.emplace(model, std::move(use)).first->second;
 }
 
-bool ServingPool::Serves(std::string_view model) const { return UseOf(model).served; }
-
-void ServingPool::ExcludeOthers(std::string_view model, std::vector<model::EndpointId>& excluded) const {
+bool ServingPool::Serves(std::string_view model, std::vector<model::EndpointId>& excluded) const {
   const ModelUse& use = UseOf(model);
-  excluded.insert(excluded.end(), use.others.begin(), use.others.end());
+  if (use.served) excluded.insert(excluded.end(), use.others.begin(), use.others.end());
+  return use.served;
 }
 
 bool ServingPool::AnyModelKnown() const { return UseOf("").any_known; }

@@ -80,10 +80,9 @@ class ServingPool {
   // what the last scrape said (1 ms for each 1,000 endpoints): a snapshot costs as much as a decision there.
   std::shared_ptr<const model::PoolView> View();
 
-  // Whether an endpoint serves `model`; endpoints that have not said yet are not counted.
-  bool Serves(std::string_view model) const;
-  // Endpoints that are known not to serve `model`.
-  void ExcludeOthers(std::string_view model, std::vector<model::EndpointId>& excluded) const;
+  // Whether an endpoint serves `model`; endpoints that have not said yet are not counted. Then `excluded` gets those
+  // that are known not to serve it.
+  bool Serves(std::string_view model, std::vector<model::EndpointId>& excluded) const;
   bool AnyModelKnown() const;
   // At least one endpoint is in rotation and has told its models.
   bool Ready() const;

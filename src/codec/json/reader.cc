@@ -84,8 +84,8 @@ std::optional<JsonValue> JsonValue::Find(std::string_view key) const {
   simdjson::dom::object object;
   if (JsonValueAccess::Unwrap(*this).get(object) != simdjson::SUCCESS) return std::nullopt;
   std::optional<JsonValue> found;
-  for (const auto member : object) {
-    if (member.key == key) found = JsonValueAccess::Wrap(member.value);
+  for (auto member = object.begin(); member != object.end(); ++member) {
+    if (member.key_equals(key)) found = JsonValueAccess::Wrap(member.value());
   }
   return found;
 }
