@@ -47,11 +47,6 @@ Task<> Relay(runtime::Loop* loop, int fd, net::Address address) {
   }
 }
 
-Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals) {
-  co_await signals->Next();
-  loop->Stop();
-}
-
 int Main(int argc, char** argv) {
   std::vector<net::Address> endpoints;
   for (int i = 2; i < argc; ++i) {
@@ -63,7 +58,6 @@ int Main(int argc, char** argv) {
   }
   runtime::Signals::Block({SIGTERM, SIGINT});
   runtime::Loop loop;
-  runtime::Signals signals(loop, {SIGTERM, SIGINT});
   auto listener = net::Listen(loop, {"127.0.0.1", ParseNumber<uint16_t>(argv[1]).value_or(0)});
   if (!listener) {
     std::fprintf(stderr, "bare_relay: %s\n", listener.error().message.c_str());
@@ -73,8 +67,7 @@ int Main(int argc, char** argv) {
   runtime::Event never(loop);
   loop.Spawn(net::AcceptConnections(
       loop, **listener, never, [&](int fd) { loop.Spawn(Relay(&loop, fd, endpoints[next++ % endpoints.size()])); }));
-  loop.Spawn(StopOnSignal(&loop, &signals));
-  loop.Run();
+  runtime::RunUntilSignal(loop);
   return 0;
 }
 

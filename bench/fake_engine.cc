@@ -113,11 +113,6 @@ runtime::Task<> Handle(net::ServerExchange& exchange) {
   co_await Stream(exchange);
 }
 
-runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals) {
-  co_await signals->Next();
-  loop->Stop();
-}
-
 int Main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: fake_engine PORT [TOKENS] [INTERVAL_MS] [METRICS_FILE]\n");
@@ -133,7 +128,6 @@ int Main(int argc, char** argv) {
   }
   runtime::Signals::Block({SIGTERM, SIGINT});
   runtime::Loop loop;
-  runtime::Signals signals(loop, {SIGTERM, SIGINT});
   net::HttpServer server(loop, {}, &Handle);
   const Status listening = server.Listen({argc > 4 ? "*" : "127.0.0.1", ParseNumber<uint16_t>(argv[1]).value_or(0)});
   if (!listening) {
@@ -142,8 +136,7 @@ int Main(int argc, char** argv) {
   }
   std::printf("%u\n", server.address().port);
   std::fflush(stdout);
-  loop.Spawn(StopOnSignal(&loop, &signals));
-  loop.Run();
+  runtime::RunUntilSignal(loop);
   return 0;
 }
 

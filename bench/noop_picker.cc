@@ -67,11 +67,6 @@ class Noop final : public net::GrpcHandler {
   const std::string_view endpoint_;
 };
 
-runtime::Task<> StopOnSignal(runtime::Loop* loop, runtime::Signals* signals) {
-  co_await signals->Next();
-  loop->Stop();
-}
-
 int Main(int argc, char** argv) {
   if (argc < 3) {
     std::fprintf(stderr, "usage: noop_picker PORT ENDPOINT...\n");
@@ -81,7 +76,6 @@ int Main(int argc, char** argv) {
   size_t next = 0;
   runtime::Signals::Block({SIGTERM, SIGINT});
   runtime::Loop loop;
-  runtime::Signals signals(loop, {SIGTERM, SIGINT});
   net::GrpcMethods methods;
   methods.by_path.emplace("/" + std::string(extproc::kExtProcService) + "/Process", [&](net::GrpcCall& call) {
     return std::make_unique<Noop>(call, endpoints[next++ % endpoints.size()]);
@@ -93,8 +87,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "noop_picker: %s\n", listening.error().message.c_str());
     return 1;
   }
-  loop.Spawn(StopOnSignal(&loop, &signals));
-  loop.Run();
+  runtime::RunUntilSignal(loop);
   return 0;
 }
 

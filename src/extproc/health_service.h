@@ -1,4 +1,5 @@
-// HealthService: grpc.health.v1.Health for the picker: Check and List; Watch is not implemented, as upstream.
+// HealthService: grpc.health.v1.Health for the picker: Check and List. Watch is refused with UNIMPLEMENTED: a
+// client then asks Check now and then, as it does with upstream's picker.
 // Any name of a service is treated alike, so that a probe may ask for whatever it was set to.
 // Thread rule: the loop's thread. Ownership: borrows what it asks.
 #pragma once

@@ -38,4 +38,18 @@ Task<int> Signals::Next() {
   }
 }
 
+namespace {
+Task<> StopOn(Signals* signals, Loop* loop) {
+  co_await signals->Next();
+  loop->Stop();
+}
+}  // namespace
+
+void RunUntilSignal(Loop& loop) {
+  Signals signals(loop, {SIGTERM, SIGINT});
+  TaskScope scope(loop);
+  scope.Spawn(StopOn(&signals, &loop));
+  loop.Run();
+}
+
 }  // namespace sluice::runtime

@@ -21,4 +21,7 @@ class Signals {
   DescriptorPtr descriptor_;
 };
 
+// Runs the loop until SIGTERM or SIGINT (which are blocked) come: for programs that have nothing to end in order.
+void RunUntilSignal(Loop& loop);
+
 }  // namespace sluice::runtime
