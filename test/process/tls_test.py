@@ -14,6 +14,15 @@ import pytest
 from support import certificates, deadline, load, servers, tree
 
 WORDS = "to be or not to be"
+IN_TURN = """apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- {type: weighted-round-robin-picker, parameters: {weightLabel: weight}}
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: weighted-round-robin-picker
+"""
 
 
 @pytest.fixture
@@ -177,10 +186,12 @@ def test_endpoints_over_tls_and_http2(run, site, scheme):
 
 def test_endpoints_of_one_pool_each_with_its_scheme(run, site, tmp_path):
     """By flag and by file; a change of the scheme alone is taken up."""
-    trust = ["--endpoint-ca", site.pair.certificate]
+    in_turn = tmp_path / "in_turn.yaml"
+    in_turn.write_text(IN_TURN)
+    every = ["--endpoint-ca", site.pair.certificate, "--config-file", in_turn]
     plain = site.workers[0]
     by_flag = run.start("gateway", "--port", 0, f"--endpoint={plain.address}", f"--endpoint=h2c://{site.clear.address}",
-                        f"--endpoint=https://{site.tls.address}", *trust).await_ready()
+                        f"--endpoint=https://{site.tls.address}", *every).await_ready()
     listed = tmp_path / "endpoints.yaml"
 
     def write(encrypted):
@@ -201,7 +212,7 @@ def test_endpoints_of_one_pool_each_with_its_scheme(run, site, tmp_path):
         return {o.endpoint for o in outcomes}
 
     write(encrypted=True)
-    by_file = run.start("gateway", "--port", 0, "--endpoints-file", listed, *trust).await_ready()
+    by_file = run.start("gateway", "--port", 0, "--endpoints-file", listed, *every).await_ready()
     servers.await_rotation(by_flag, [plain, site.clear, site.tls])
     servers.await_rotation(by_file, [plain, site.tls])
     assert schemes(by_flag) == {plain.address: "http", site.clear.address: "h2c", site.tls.address: "https"}
