@@ -127,7 +127,7 @@ def run():
         "",
         table(["", "plain", "streamed"], calls),
         "",
-        "The floor of a relay is four calls a request, one `recv` and one `sendmsg` on each side, and one pair a piece of a "
+        "The floor of a relay is four calls a request, one `recv` and one `send` on each side, and one pair a piece of a "
         "streamed answer that arrives alone; the kernel's loopback TCP behind them is more than half of the processor time of "
         "a plain request (docs/perf/gateway.md).",
     ])
