@@ -37,7 +37,7 @@ constexpr std::array kTable = {
     CodeInfo{Code::kInternal, "internal", 500, "InternalServerError", 13, 1,
              "A fault of the server; its log has more under the same request id."},
     CodeInfo{Code::kUnimplemented, "unimplemented", 501, "NotImplementedError", 12, 2,
-             "This server does not offer it; the message says what does."},
+             "No route answers it: a metric's reason why a prompt's tokens were estimated; the receipt says more."},
     CodeInfo{Code::kBadGateway, "bad_gateway", 502, "BadGatewayError", 14, 1,
              "The endpoint broke the connection or sent something that is not HTTP; send again."},
     CodeInfo{Code::kUnavailable, "unavailable", 503, "ServiceUnavailableError", 14, 1,
